@@ -1,0 +1,1 @@
+//! Throughline: an observability sidecar for event-driven systems.
