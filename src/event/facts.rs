@@ -1,0 +1,300 @@
+//! The payloads of answers: what was published, delivered, settled, who is a member of what.
+//!
+//! Plain data; units are in the names. Must not compute anything that needs more than one event.
+
+use std::time::Duration;
+
+use super::{CapturedBatch, Failure, Name};
+
+/// What a request and its answer say, beside having been answered.
+#[derive(Debug, Default)]
+pub enum Facts {
+    /// Nothing more.
+    #[default]
+    None,
+    /// Records were sent to topics.
+    Produced(Produced),
+    /// Records were handed to a consumer.
+    Delivered(Delivered),
+    /// A group said how far it got.
+    Settled(Settled),
+    /// A group asked how far it had got.
+    Positions(Positions),
+    /// A member joined, was given partitions, beat or left.
+    Membership(Membership),
+    /// Topics and partitions were described.
+    Topics(Vec<TopicSeen>),
+    /// Authentication ended.
+    Authenticated {
+        /// SASL mechanism, upper case, bounded by the protocol's list.
+        mechanism: &'static str,
+        /// Whether the broker accepted it.
+        accepted: bool,
+    },
+}
+
+/// One publish request.
+#[derive(Debug)]
+pub struct Produced {
+    /// Acknowledgements asked for: 0, 1, or -1 for all.
+    pub acks: i16,
+    /// Part of a transaction.
+    pub transactional: bool,
+    /// One entry per partition in the request.
+    pub parts: Vec<ProducedPart>,
+}
+
+/// What one publish request holds for one partition.
+#[derive(Debug)]
+pub struct ProducedPart {
+    /// Topic, or [`super::UNRESOLVED`].
+    pub topic: Name,
+    /// Partition number.
+    pub partition: i32,
+    /// Batches in the request (1 for every current client).
+    pub batches: u32,
+    /// Records, from the batch headers. 0 for formats older than v2, which are not opened.
+    pub records: u64,
+    /// Bytes of the batches on the wire, headers of the batches included.
+    pub bytes: u64,
+    /// Uncompressed-to-wire shape is unknown without opening it; only the codec is.
+    pub codec: Codec,
+    /// Idempotent identity of the (first) batch, if it has one.
+    pub sequence: Option<ProducerSequence>,
+    /// Earliest (first record's) timestamp, ms since the epoch.
+    pub base_timestamp_ms: i64,
+    /// Latest timestamp, ms since the epoch.
+    pub max_timestamp_ms: i64,
+    /// How it ended.
+    pub outcome: PublishOutcome,
+}
+
+/// Identity of an idempotent batch (KIP-98): the same triple for one partition is a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProducerSequence {
+    /// Producer id.
+    pub producer_id: i64,
+    /// Producer epoch.
+    pub epoch: i16,
+    /// Sequence number of the first record.
+    pub base_sequence: i32,
+}
+
+/// How a publish ended for one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// The broker has it.
+    Acknowledged {
+        /// Offset of the first record, -1 where the broker did not say (duplicate of an old batch).
+        base_offset: i64,
+        /// Set where the topic uses LogAppendTime, ms.
+        log_append_ms: Option<i64>,
+    },
+    /// The broker refused it.
+    Failed(Failure),
+    /// Nobody asked for an answer (acks=0).
+    NotAsked,
+    /// Sent, and the connection ended before an answer; or the answer could not be read.
+    Lost,
+}
+
+/// One answer with records.
+#[derive(Debug)]
+pub struct Delivered {
+    /// The group, where the request names it (share groups); `None` for ordinary fetches.
+    pub group: Option<Name>,
+    /// The consumer reads committed records only.
+    pub read_committed: bool,
+    /// Data was there when asked (asked offset before the known end, not throttled): only then the duration is the
+    /// broker's and not the wait for new records.
+    pub data_was_there: bool,
+    /// One entry per partition in the answer.
+    pub parts: Vec<DeliveredPart>,
+}
+
+/// What one answer holds for one partition.
+#[derive(Debug)]
+pub struct DeliveredPart {
+    /// Topic, or [`super::UNRESOLVED`].
+    pub topic: Name,
+    /// Partition number.
+    pub partition: i32,
+    /// Offset asked for; `None` where the request was not seen (an old fetch session).
+    pub asked: Option<i64>,
+    /// Error for this partition.
+    pub error: Option<Failure>,
+    /// End of the replicated log; -1 unknown.
+    pub high_watermark: i64,
+    /// End of what a read-committed consumer may see; -1 unknown.
+    pub last_stable: i64,
+    /// First offset that retention left; -1 unknown.
+    pub log_start: i64,
+    /// The complete batches, in offset order.
+    pub batches: Vec<BatchFact>,
+}
+
+/// One complete batch inside an answer.
+#[derive(Debug)]
+pub struct BatchFact {
+    /// First offset.
+    pub base_offset: i64,
+    /// Last offset (of the batch as written, holes included).
+    pub last_offset: i64,
+    /// Records in it, from the header.
+    pub records: u32,
+    /// Records that the application will see: none of a control or aborted batch, none before the offset asked for.
+    /// Exact, but where compaction left holes in the one batch that straddles the asked offset: then an upper bound.
+    pub delivered: u32,
+    /// Bytes on the wire, header included.
+    pub bytes: u32,
+    /// First record's timestamp, ms; equals `max_timestamp_ms` where it is not known apart.
+    pub base_timestamp_ms: i64,
+    /// Latest timestamp, ms.
+    pub max_timestamp_ms: i64,
+    /// Every record's time is `max_timestamp_ms` (LogAppendTime).
+    pub log_append_time: bool,
+    /// Codec on the wire.
+    pub codec: Codec,
+    /// Data, control or aborted.
+    pub kind: BatchKind,
+    /// The batch itself, where [`super::Observer::wants_records`] asked for it and the budget allowed.
+    pub captured: Option<CapturedBatch>,
+}
+
+/// What a batch is to the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BatchKind {
+    /// Records.
+    Data,
+    /// Transaction marker or other control record; never seen by the application.
+    Control,
+    /// Records of an aborted transaction, hidden from a read-committed consumer.
+    Aborted,
+}
+
+/// Compression codec of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// Not compressed.
+    None,
+    /// gzip.
+    Gzip,
+    /// snappy.
+    Snappy,
+    /// lz4.
+    Lz4,
+    /// zstd.
+    Zstd,
+    /// A codec this version does not know.
+    Other,
+}
+
+impl Codec {
+    /// The metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// One commit of positions.
+#[derive(Debug)]
+pub struct Settled {
+    /// Consumer group.
+    pub group: Name,
+    /// Member id; empty for commits outside the membership protocol.
+    pub member: Name,
+    /// Inside a transaction: it counts only once that commits.
+    pub transactional: bool,
+    /// One entry per partition.
+    pub parts: Vec<SettledPart>,
+}
+
+/// How far a group got in one partition.
+#[derive(Debug)]
+pub struct SettledPart {
+    /// Topic, or [`super::UNRESOLVED`].
+    pub topic: Name,
+    /// Partition number.
+    pub partition: i32,
+    /// Next offset the group will read.
+    pub offset: i64,
+    /// Why the broker refused it, if it did.
+    pub error: Option<Failure>,
+}
+
+/// Where a group stood when it asked.
+#[derive(Debug)]
+pub struct Positions {
+    /// Consumer group.
+    pub group: Name,
+    /// (topic, partition, committed offset); `None` = the group has no position there.
+    pub parts: Vec<(Name, i32, Option<i64>)>,
+}
+
+/// Partitions per topic.
+pub type PartitionSet = Vec<(Name, Vec<i32>)>;
+
+/// Something about one member of one group.
+#[derive(Debug)]
+pub struct Membership {
+    /// Group.
+    pub group: Name,
+    /// Member id; empty before the coordinator gave one.
+    pub member: Name,
+    /// What changed.
+    pub change: MembershipChange,
+}
+
+/// What changed for a member.
+#[derive(Debug)]
+pub enum MembershipChange {
+    /// A rebalance round of the classic protocol ended for this member, which now has this generation.
+    Joined {
+        /// Generation or member epoch.
+        generation: i32,
+        /// Bounded reason: `join`, `rejoin`, `expired`, `unknown`.
+        reason: &'static str,
+    },
+    /// The member was given exactly these partitions.
+    Assigned {
+        /// Generation or member epoch.
+        generation: i32,
+        /// The whole assignment, by topic.
+        partitions: PartitionSet,
+        /// Share group: records are acquired, not partitions owned.
+        share: bool,
+    },
+    /// The member is alive and nothing changed.
+    Beat {
+        /// The coordinator asks for a rebalance (`REBALANCE_IN_PROGRESS`).
+        rebalancing: bool,
+        /// Interval the coordinator asks for, where the answer names it.
+        interval: Option<Duration>,
+    },
+    /// The member left on its own.
+    Left,
+    /// The coordinator does not know the member any more (fenced, expired).
+    Lost {
+        /// The protocol's constant.
+        reason: &'static str,
+    },
+}
+
+/// A topic as described by the cluster.
+#[derive(Debug)]
+pub struct TopicSeen {
+    /// Name.
+    pub name: Name,
+    /// Number of partitions described.
+    pub partitions: u32,
+    /// True where the cluster says that the topic does not exist (any more).
+    pub gone: bool,
+}

@@ -1,0 +1,3 @@
+//! Everything that knows the Kafka protocol. Nothing outside this folder does.
+
+pub mod wire;

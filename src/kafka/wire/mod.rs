@@ -1,0 +1,17 @@
+//! Kafka's wire format: bytes in, typed facts or edits out.
+//!
+//! Pure: no IO, no clock, no allocation sized by a number from the wire, and no panic on any input. A frame that is not
+//! understood is reported as such and left alone; whoever calls decides to pass it on.
+//!
+//! Reference: <https://kafka.apache.org/protocol>, and the message schemas inside the `kafka-clients` jar.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+
+pub mod api;
+pub mod batch;
+pub mod error;
+pub mod reader;
+pub mod splice;
