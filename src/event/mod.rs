@@ -13,7 +13,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 pub use counters::{
-    ADDED_LATENCY_BOUNDS_US, AddedLatency, BypassReason, DataplaneCounters, Direction, FrameMode,
+    ADDED_LATENCY_BOUNDS_US, API_SLOTS, AddedLatency, BypassReason, DataplaneCounters, Direction,
+    FrameMode,
 };
 pub use facts::{
     BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Facts, Membership, MembershipChange,

@@ -13,5 +13,8 @@
 pub mod api;
 pub mod batch;
 pub mod error;
+pub mod frame;
+pub mod policy;
 pub mod reader;
+pub mod scan;
 pub mod splice;
