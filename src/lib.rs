@@ -4,5 +4,11 @@
 //! indicators. Modules stand here in dependency order: each uses only those above it (`tests/architecture.rs` holds the
 //! exact table, which `ARCHITECTURE.md` prints).
 
+pub mod admin;
+pub mod catalog;
 pub mod event;
+pub mod export;
 pub mod kafka;
+pub mod metrics;
+pub mod pipeline;
+pub mod sli;
