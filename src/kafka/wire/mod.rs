@@ -12,6 +12,10 @@
 
 pub mod api;
 pub mod batch;
+pub mod body;
+pub mod endpoints;
 pub mod error;
+pub mod error_code;
+pub mod messages;
 pub mod reader;
 pub mod splice;
