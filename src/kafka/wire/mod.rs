@@ -12,8 +12,12 @@
 
 pub mod api;
 pub mod batch;
+pub mod body;
+pub mod endpoints;
 pub mod error;
+pub mod error_code;
 pub mod frame;
+pub mod messages;
 pub mod policy;
 pub mod reader;
 pub mod scan;
