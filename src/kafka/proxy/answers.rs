@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     event::{
-        Answer, Delivered, EventKind, Facts, Failure, Membership, MembershipChange, Name, PartitionSet, Positions,
-        Produced, PublishOutcome, Settled, Stamp, TopicSeen, Unanswered,
+        Answer, Delivered, EventKind, Facts, Failure, Membership, MembershipChange, Name,
+        PartitionSet, Positions, Produced, ProducedPart, PublishOutcome, Settled, SettledPart,
+        Stamp, TopicSeen, Unanswered,
     },
     kafka::wire::{
         api::ApiKey,
@@ -22,7 +23,9 @@ use crate::{
         error::Result,
         error_code,
         messages::{
-            group::{GroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, SyncGroupResponse},
+            group::{
+                GroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, SyncGroupResponse,
+            },
             offsets::{OffsetCommitResponse, OffsetFetchResponse},
             outcome,
             sasl::SaslHandshakeResponse,
@@ -55,7 +58,12 @@ pub(crate) enum Detail {
     /// Partitions of a classic member.
     Synced(Option<PartitionSet>),
     /// Epoch, member id, interval and partitions of a KIP-848 or share member.
-    Beaten { epoch: i32, member: Option<Name>, interval_ms: i32, partitions: Option<PartitionSet> },
+    Beaten {
+        epoch: i32,
+        member: Option<Name>,
+        interval_ms: i32,
+        partitions: Option<PartitionSet>,
+    },
 }
 
 /// Reads an observed response.
@@ -71,10 +79,14 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
     let outcome = outcome::top_level(pending.api, version, body)?;
     let detail = match pending.api {
         ApiKey::OFFSET_COMMIT => committed(context, &OffsetCommitResponse::read(body, version)?),
-        ApiKey::TXN_OFFSET_COMMIT => committed(context, &OffsetCommitResponse::read_txn(body, version)?),
-        ApiKey::OFFSET_FETCH => {
-            Detail::Facts(positions(context, pending, &OffsetFetchResponse::read(body, version)?))
+        ApiKey::TXN_OFFSET_COMMIT => {
+            committed(context, &OffsetCommitResponse::read_txn(body, version)?)
         }
+        ApiKey::OFFSET_FETCH => Detail::Facts(positions(
+            context,
+            pending,
+            &OffsetFetchResponse::read(body, version)?,
+        )),
         ApiKey::JOIN_GROUP => {
             let response = JoinGroupResponse::read(body, version)?;
             Detail::Joined(response.generation, response.member.into())
@@ -82,7 +94,11 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
         ApiKey::SYNC_GROUP => {
             let response = SyncGroupResponse::read(body, version)?;
             let named = |t: &(&str, Vec<i32>)| (context.shared.topics.intern(t.0), t.1.clone());
-            Detail::Synced(response.partitions(None).map(|all| all.iter().map(named).collect()))
+            Detail::Synced(
+                response
+                    .partitions(None)
+                    .map(|all| all.iter().map(named).collect()),
+            )
         }
         ApiKey::HEARTBEAT => {
             HeartbeatResponse::read(body, version)?;
@@ -94,19 +110,30 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
                 epoch: response.member_epoch,
                 member: response.member.map(Name::from),
                 interval_ms: response.heartbeat_interval_ms,
-                partitions: response.assignment.map(|a| partition_set(&context.shared, &a)),
+                partitions: response
+                    .assignment
+                    .map(|a| partition_set(&context.shared, &a)),
             }
         }
-        ApiKey::DESCRIBE_TOPIC_PARTITIONS => {
-            Detail::Facts(topics(context, &endpoints::describe_topic_partitions(body, version)?.topics))
-        }
+        ApiKey::DESCRIBE_TOPIC_PARTITIONS => Detail::Facts(topics(
+            context,
+            &endpoints::describe_topic_partitions(body, version)?.topics,
+        )),
         ApiKey::SASL_HANDSHAKE => {
-            sasl_handshake(context, pending, &SaslHandshakeResponse::read(body, version)?);
+            sasl_handshake(
+                context,
+                pending,
+                &SaslHandshakeResponse::read(body, version)?,
+            );
             Detail::None
         }
         _ => Detail::None,
     };
-    Ok(Report { throttle_ms: outcome.throttle_ms.unwrap_or(0), error_code: outcome.error_code, detail })
+    Ok(Report {
+        throttle_ms: outcome.throttle_ms.unwrap_or(0),
+        error_code: outcome.error_code,
+        detail,
+    })
 }
 
 /// After SaslHandshake v0 the tokens travel without Kafka headers.
@@ -114,7 +141,9 @@ fn sasl_handshake(context: &Context, pending: &Pending, response: &SaslHandshake
     if pending.version != 0 || response.error_code != 0 {
         return;
     }
-    let RequestFacts::SaslHandshake { mechanism } = pending.facts else { return };
+    let RequestFacts::SaslHandshake { mechanism } = pending.facts else {
+        return;
+    };
     context.in_flight.begin_raw_sasl(match mechanism {
         "PLAIN" | "OAUTHBEARER" => RawSasl::Tokens(1),
         "SCRAM-SHA-256" | "SCRAM-SHA-512" => RawSasl::Tokens(2),
@@ -127,14 +156,19 @@ fn committed(context: &Context, response: &OffsetCommitResponse<'_>) -> Detail {
     for topic in &response.topics {
         let name = context.shared.topics.resolve(topic.topic);
         for partition in &topic.partitions {
-            codes.insert((Arc::clone(&name), partition.partition), partition.error_code);
+            codes.insert(
+                (Arc::clone(&name), partition.partition),
+                partition.error_code,
+            );
         }
     }
     Detail::Committed(codes)
 }
 
 fn positions(context: &Context, pending: &Pending, response: &OffsetFetchResponse<'_>) -> Facts {
-    let RequestFacts::OffsetFetch { group: asked } = &pending.facts else { return Facts::None };
+    let RequestFacts::OffsetFetch { group: asked } = &pending.facts else {
+        return Facts::None;
+    };
     let mut group: Option<Name> = asked.clone();
     let mut parts = Vec::new();
     for answered in &response.groups {
@@ -159,7 +193,11 @@ fn positions(context: &Context, pending: &Pending, response: &OffsetFetchRespons
 
 /// Reports a Metadata response.
 pub(crate) fn metadata(context: &Context, seen: &MetadataSeen<'_>) -> Report {
-    let error_code = seen.topics.iter().map(|t| t.error_code).fold(seen.error_code, error_code::worse);
+    let error_code = seen
+        .topics
+        .iter()
+        .map(|t| t.error_code)
+        .fold(seen.error_code, error_code::worse);
     Report {
         throttle_ms: seen.throttle_ms.unwrap_or(0),
         error_code,
@@ -187,8 +225,16 @@ fn topics(context: &Context, seen: &[endpoints::TopicMetadata<'_>]) -> Facts {
 
 /// Reports a FindCoordinator response.
 pub(crate) fn find_coordinator(seen: &FindCoordinatorSeen<'_>) -> Report {
-    let error_code = seen.coordinators.iter().map(|c| c.error_code).fold(0, error_code::worse);
-    Report { throttle_ms: seen.throttle_ms.unwrap_or(0), error_code, detail: Detail::None }
+    let error_code = seen
+        .coordinators
+        .iter()
+        .map(|c| c.error_code)
+        .fold(0, error_code::worse);
+    Report {
+        throttle_ms: seen.throttle_ms.unwrap_or(0),
+        error_code,
+        detail: Detail::None,
+    }
 }
 
 /// Reports a Produce response.
@@ -202,15 +248,26 @@ pub(crate) fn produced(context: &Context, seen: &ProduceSeen<'_>) -> Report {
             results.insert((Arc::clone(&name), partition.partition), *partition);
         }
     }
-    Report { throttle_ms: seen.throttle_ms, error_code, detail: Detail::Produced(results) }
+    Report {
+        throttle_ms: seen.throttle_ms,
+        error_code,
+        detail: Detail::Produced(results),
+    }
 }
 
 /// Reports a response with records.
 pub(crate) fn delivered(context: &Context, pending: &Pending, sink: DeliveredSink<'_>) -> Report {
     let (group, read_committed) = match &pending.facts {
-        RequestFacts::Fetch { session, read_committed } => {
+        RequestFacts::Fetch {
+            session,
+            read_committed,
+        } => {
             if let Some(session) = session {
-                context.shared.sessions.answered(&context.connection.broker, sink.head.session_id, session);
+                context.shared.sessions.answered(
+                    &context.connection.broker,
+                    sink.head.session_id,
+                    session,
+                );
             }
             (None, *read_committed)
         }
@@ -219,8 +276,17 @@ pub(crate) fn delivered(context: &Context, pending: &Pending, sink: DeliveredSin
     };
     let error_code = error_code::worse(sink.head.error_code, sink.error_code);
     let data_was_there = sink.data_was_there && sink.head.throttle_ms == 0;
-    let detail = Detail::Facts(Facts::Delivered(Delivered { group, read_committed, data_was_there, parts: sink.parts }));
-    Report { throttle_ms: sink.head.throttle_ms, error_code, detail }
+    let detail = Detail::Facts(Facts::Delivered(Delivered {
+        group,
+        read_committed,
+        data_was_there,
+        parts: sink.parts,
+    }));
+    Report {
+        throttle_ms: sink.head.throttle_ms,
+        error_code,
+        detail,
+    }
 }
 
 /// Sends the events of one answered request.
@@ -247,46 +313,121 @@ pub(crate) fn emit(context: &Context, at: Stamp, pending: Pending, report: Repor
 fn join(pending: Pending, detail: Detail, error: Option<Failure>) -> Facts {
     match (pending.facts, detail) {
         (_, Detail::Facts(facts)) => facts,
-        (RequestFacts::Produce { acks, transactional, mut parts }, Detail::Produced(results)) => {
-            for part in &mut parts {
-                if let Some(result) = results.get(&(Arc::clone(&part.topic), part.partition)) {
-                    part.outcome = publish_outcome(result);
-                }
-            }
-            Facts::Produced(Produced { acks, transactional, parts })
+        (
+            RequestFacts::Produce {
+                acks,
+                transactional,
+                parts,
+            },
+            Detail::Produced(results),
+        ) => {
+            let parts = with_results(parts, &results);
+            Facts::Produced(Produced {
+                acks,
+                transactional,
+                parts,
+            })
         }
-        (RequestFacts::Commit { group, member, transactional, mut parts }, detail) => {
-            if let Detail::Committed(codes) = &detail {
-                for part in &mut parts {
-                    let code = codes.get(&(Arc::clone(&part.topic), part.partition)).copied().unwrap_or(0);
-                    part.error = error_code::failure(code);
-                }
-                Facts::Settled(Settled { group, member, transactional, parts })
-            } else {
-                Facts::None
-            }
+        (
+            RequestFacts::Commit {
+                group,
+                member,
+                transactional,
+                parts,
+            },
+            Detail::Committed(codes),
+        ) => {
+            let parts = with_errors(parts, &codes);
+            Facts::Settled(Settled {
+                group,
+                member,
+                transactional,
+                parts,
+            })
         }
-        (RequestFacts::Join { group, member }, Detail::Joined(generation, given)) if error.is_none() => {
-            let reason = if member.is_empty() { "join" } else { "rejoin" };
-            membership(group, given, MembershipChange::Joined { generation, reason })
+        (RequestFacts::Commit { .. }, _) => Facts::None,
+        (RequestFacts::SaslHandshake { mechanism }, _) if error.is_some() => Facts::Authenticated {
+            mechanism,
+            accepted: false,
+        },
+        (facts @ RequestFacts::Produce { .. }, _) => lost(facts),
+        (facts, detail) => join_membership(facts, detail, error),
+    }
+}
+
+fn with_results(
+    mut parts: Vec<ProducedPart>,
+    results: &HashMap<(Name, i32), PartitionResult>,
+) -> Vec<ProducedPart> {
+    for part in &mut parts {
+        if let Some(result) = results.get(&(Arc::clone(&part.topic), part.partition)) {
+            part.outcome = publish_outcome(result);
         }
-        (RequestFacts::Sync { group, member, generation, consumer: true }, Detail::Synced(Some(partitions)))
+    }
+    parts
+}
+
+fn with_errors(mut parts: Vec<SettledPart>, codes: &HashMap<(Name, i32), i16>) -> Vec<SettledPart> {
+    for part in &mut parts {
+        let code = codes
+            .get(&(Arc::clone(&part.topic), part.partition))
+            .copied()
+            .unwrap_or(0);
+        part.error = error_code::failure(code);
+    }
+    parts
+}
+
+fn join_membership(facts: RequestFacts, detail: Detail, error: Option<Failure>) -> Facts {
+    match (facts, detail) {
+        (RequestFacts::Join { group, member }, Detail::Joined(generation, given))
             if error.is_none() =>
         {
-            membership(group, member, MembershipChange::Assigned { generation, partitions, share: false })
+            let reason = if member.is_empty() { "join" } else { "rejoin" };
+            membership(
+                group,
+                given,
+                MembershipChange::Joined { generation, reason },
+            )
         }
-        (RequestFacts::GroupHeartbeat { group, member, epoch, share }, detail) => {
-            group_heartbeat(group, member, epoch, share, detail, error)
-        }
-        (RequestFacts::Heartbeat { group, member }, _) | (RequestFacts::Join { group, member }, _)
-        | (RequestFacts::Sync { group, member, .. }, _) => classic_state(group, member, error),
-        (RequestFacts::Leave { group, members }, _) if error.is_none() => {
-            membership(group, members.into_iter().next().unwrap_or_default(), MembershipChange::Left)
-        }
-        (RequestFacts::SaslHandshake { mechanism }, _) if error.is_some() => {
-            Facts::Authenticated { mechanism, accepted: false }
-        }
-        (facts, _) => lost(facts),
+        (
+            RequestFacts::Sync {
+                group,
+                member,
+                generation,
+                consumer: true,
+            },
+            Detail::Synced(Some(partitions)),
+        ) if error.is_none() => membership(
+            group,
+            member,
+            MembershipChange::Assigned {
+                generation,
+                partitions,
+                share: false,
+            },
+        ),
+        (
+            RequestFacts::GroupHeartbeat {
+                group,
+                member,
+                epoch,
+                share,
+            },
+            detail,
+        ) => group_heartbeat(group, member, epoch, share, detail, error),
+        (
+            RequestFacts::Heartbeat { group, member }
+            | RequestFacts::Join { group, member }
+            | RequestFacts::Sync { group, member, .. },
+            _,
+        ) => classic_state(group, member, error),
+        (RequestFacts::Leave { group, members }, _) if error.is_none() => membership(
+            group,
+            members.into_iter().next().unwrap_or_default(),
+            MembershipChange::Left,
+        ),
+        _ => Facts::None,
     }
 }
 
@@ -301,13 +442,23 @@ fn publish_outcome(result: &PartitionResult) -> PublishOutcome {
 }
 
 fn membership(group: Name, member: Name, change: MembershipChange) -> Facts {
-    Facts::Membership(Membership { group, member, change })
+    Facts::Membership(Membership {
+        group,
+        member,
+        change,
+    })
 }
 
 fn classic_state(group: Name, member: Name, error: Option<Failure>) -> Facts {
     let change = match error.map(|e| e.name) {
-        None => MembershipChange::Beat { rebalancing: false, interval: None },
-        Some("REBALANCE_IN_PROGRESS") => MembershipChange::Beat { rebalancing: true, interval: None },
+        None => MembershipChange::Beat {
+            rebalancing: false,
+            interval: None,
+        },
+        Some("REBALANCE_IN_PROGRESS") => MembershipChange::Beat {
+            rebalancing: true,
+            interval: None,
+        },
         Some(reason @ ("UNKNOWN_MEMBER_ID" | "FENCED_INSTANCE_ID" | "ILLEGAL_GENERATION")) => {
             MembershipChange::Lost { reason }
         }
@@ -336,10 +487,22 @@ fn group_heartbeat(
     if asked_epoch < 0 {
         return membership(group, member, MembershipChange::Left);
     }
-    let Detail::Beaten { epoch, member: given, interval_ms, partitions } = detail else { return Facts::None };
+    let Detail::Beaten {
+        epoch,
+        member: given,
+        interval_ms,
+        partitions,
+    } = detail
+    else {
+        return Facts::None;
+    };
     let member = given.unwrap_or(member);
     let change = match partitions {
-        Some(partitions) => MembershipChange::Assigned { generation: epoch, partitions, share },
+        Some(partitions) => MembershipChange::Assigned {
+            generation: epoch,
+            partitions,
+            share,
+        },
         None => MembershipChange::Beat {
             rebalancing: false,
             interval: u64::try_from(interval_ms).ok().map(Duration::from_millis),
@@ -351,9 +514,15 @@ fn group_heartbeat(
 /// Facts of a request whose answer was not read or never came.
 fn lost(facts: RequestFacts) -> Facts {
     match facts {
-        RequestFacts::Produce { acks, transactional, parts } => {
-            Facts::Produced(Produced { acks, transactional, parts })
-        }
+        RequestFacts::Produce {
+            acks,
+            transactional,
+            parts,
+        } => Facts::Produced(Produced {
+            acks,
+            transactional,
+            parts,
+        }),
         _ => Facts::None,
     }
 }

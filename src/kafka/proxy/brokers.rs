@@ -13,7 +13,8 @@ use std::{
 
 use tokio::net::TcpListener;
 
-use super::settings::{HostPort, Listen};
+use super::settings::Listen;
+use crate::kafka::dial::HostPort;
 
 /// Listeners for brokers at most; more nodes than this keep their own address (counted by the caller).
 const NODES_MAX: usize = 2_000;
@@ -53,7 +54,10 @@ pub(crate) struct Brokers {
 
 impl Brokers {
     pub(crate) fn new(listen: Listen) -> Self {
-        Self { listen, nodes: Mutex::default() }
+        Self {
+            listen,
+            nodes: Mutex::default(),
+        }
     }
 
     /// The local port that stands for a node, which is now advertised as `host:port`. The second value is a new listener
@@ -61,28 +65,61 @@ impl Brokers {
     ///
     /// # Errors
     /// No port could be bound.
-    pub(crate) fn port_for(&self, node: i32, host: &str, port: u16) -> io::Result<(u16, Option<Bound>)> {
+    pub(crate) fn port_for(
+        &self,
+        node: i32,
+        host: &str,
+        port: u16,
+    ) -> io::Result<(u16, Option<Bound>)> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = nodes.get(&node) {
-            let mut advertised = known.advertised.write().unwrap_or_else(PoisonError::into_inner);
+            let mut advertised = known
+                .advertised
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
             if advertised.host != host || advertised.port != port {
-                *advertised = HostPort { host: host.to_owned(), port };
+                *advertised = HostPort {
+                    host: host.to_owned(),
+                    port,
+                };
             }
             return Ok((known.port, None));
         }
         if nodes.len() >= NODES_MAX {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "more brokers than listeners are allowed"));
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "more brokers than listeners are allowed",
+            ));
         }
         let listeners = self.bind_near(node)?;
-        let local = listeners.first().map_or(Ok(0), |l| l.local_addr().map(|a| a.port()))?;
-        let advertised = Arc::new(RwLock::new(HostPort { host: host.to_owned(), port }));
-        nodes.insert(node, Node { advertised: Arc::clone(&advertised), port: local });
-        Ok((local, Some(Bound { listeners, target: Target::Node(node, advertised) })))
+        let local = listeners
+            .first()
+            .map_or(Ok(0), |l| l.local_addr().map(|a| a.port()))?;
+        let advertised = Arc::new(RwLock::new(HostPort {
+            host: host.to_owned(),
+            port,
+        }));
+        nodes.insert(
+            node,
+            Node {
+                advertised: Arc::clone(&advertised),
+                port: local,
+            },
+        );
+        Ok((
+            local,
+            Some(Bound {
+                listeners,
+                target: Target::Node(node, advertised),
+            }),
+        ))
     }
 
     fn bind_near(&self, node: i32) -> io::Result<Vec<TcpListener>> {
         let addresses = &self.listen.addresses;
-        let wanted = u16::try_from(node).ok().and_then(|id| self.listen.port.checked_add(id));
+        let wanted = u16::try_from(node)
+            .ok()
+            .and_then(|id| self.listen.port.checked_add(id));
         let (Some(first), true) = (wanted, self.listen.port != 0) else {
             return bind(addresses, 0);
         };
@@ -101,7 +138,16 @@ impl Brokers {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes
             .iter()
-            .map(|(id, n)| (*id, n.advertised.read().unwrap_or_else(PoisonError::into_inner).clone(), n.port))
+            .map(|(id, n)| {
+                (
+                    *id,
+                    n.advertised
+                        .read()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .clone(),
+                    n.port,
+                )
+            })
             .collect()
     }
 }
@@ -125,14 +171,21 @@ pub(crate) fn bind(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListene
         }
     }
     if bound.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "no address to listen on"));
+        return Err(io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            "no address to listen on",
+        ));
     }
     Ok(bound)
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

@@ -13,18 +13,19 @@ use tokio::{
 use super::{
     answers,
     brokers::Target,
-    dial::{self, DialError, Upstream},
     facts::RequestFacts,
     inflight::InFlight,
     lane::{Lane, LaneFault, LaneResult},
     requests::{self, End},
     responses,
-    settings::HostPort,
     shared::Shared,
 };
 use crate::{
     event::{BypassReason, Connection, Direction, Event, EventKind, Name, Side, Stamp},
-    kafka::wire::{api::ApiKey, error::DecodeError, frame::Leading},
+    kafka::{
+        dial::{self, DialError, HostPort, Upstream},
+        wire::{api::ApiKey, error::DecodeError, frame::Leading},
+    },
 };
 
 /// What both directions of a connection use.
@@ -39,7 +40,12 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn emit(&self, at: Stamp, client: Name, kind: EventKind) {
-        self.shared.observer.observe(Event { at, connection: Arc::clone(&self.connection), client, kind });
+        self.shared.observer.observe(Event {
+            at,
+            connection: Arc::clone(&self.connection),
+            client,
+            kind,
+        });
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -65,7 +71,11 @@ impl Context {
         }
         self.shared.counters.add_bypass(BypassReason::Address);
         if self.shared.notices.due("address") {
-            tracing::error!(api = api.name(), reason = reason.as_str(), "an answer that names brokers passes unread: clients may dial brokers directly");
+            tracing::error!(
+                api = api.name(),
+                reason = reason.as_str(),
+                "an answer that names brokers passes unread: clients may dial brokers directly"
+            );
         }
     }
 
@@ -84,9 +94,15 @@ impl Context {
         }
         let peer = self.connection.peer;
         match leading {
-            Leading::TlsHello => tracing::warn!(%peer, "the client speaks TLS to the sidecar, which listens in plaintext: set the client's security.protocol to PLAINTEXT (or SASL_PLAINTEXT), and kafka.tls here for TLS to the brokers"),
-            Leading::Http => tracing::warn!(%peer, "the client speaks HTTP to the Kafka port; the admin pages are on admin.listen"),
-            _ => tracing::warn!(%peer, "the client does not speak Kafka, or a frame is over limits.frame_bytes; the connection passes unread from here on"),
+            Leading::TlsHello => {
+                tracing::warn!(%peer, "the client speaks TLS to the sidecar, which listens in plaintext: set the client's security.protocol to PLAINTEXT (or SASL_PLAINTEXT), and kafka.tls here for TLS to the brokers")
+            }
+            Leading::Http => {
+                tracing::warn!(%peer, "the client speaks HTTP to the Kafka port; the admin pages are on admin.listen")
+            }
+            _ => {
+                tracing::warn!(%peer, "the client does not speak Kafka, or a frame is over limits.frame_bytes; the connection passes unread from here on")
+            }
         }
     }
 
@@ -97,19 +113,30 @@ impl Context {
         }
         let broker = &self.connection.broker_address;
         match leading {
-            Leading::TlsAlert | Leading::TlsHello => tracing::warn!(%broker, "the broker's port speaks TLS and the sidecar plaintext: set kafka.tls"),
-            Leading::Http => tracing::warn!(%broker, "an HTTP server answers at the broker's address; check kafka.bootstrap"),
-            _ => tracing::warn!(%broker, "the broker's bytes are no Kafka frames; the connection passes unread from here on"),
+            Leading::TlsAlert | Leading::TlsHello => {
+                tracing::warn!(%broker, "the broker's port speaks TLS and the sidecar plaintext: set kafka.tls")
+            }
+            Leading::Http => {
+                tracing::warn!(%broker, "an HTTP server answers at the broker's address; check kafka.bootstrap")
+            }
+            _ => {
+                tracing::warn!(%broker, "the broker's bytes are no Kafka frames; the connection passes unread from here on")
+            }
         }
     }
 
     /// Names the software behind the connection, and the first client in the log.
     pub(crate) fn seen_client(&self, client: &Name, facts: &RequestFacts, at: Stamp) {
-        let RequestFacts::Software { name, version } = facts else { return };
+        let RequestFacts::Software { name, version } = facts else {
+            return;
+        };
         self.emit(
             at,
             Name::clone(client),
-            EventKind::Identified { software: Name::clone(name), version: Name::clone(version) },
+            EventKind::Identified {
+                software: Name::clone(name),
+                version: Name::clone(version),
+            },
         );
         if self.shared.is_first_client() {
             tracing::info!(client = %client, software = %name, version = %version, broker = %self.connection.broker_address, "first client connected");
@@ -125,12 +152,22 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, target: Target
     // Fails only on a socket that is gone, which the next read reports.
     client.set_nodelay(true).ok();
     let opened = Stamp::now();
-    let id = shared.next_connection.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let id = shared
+        .next_connection
+        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let (label, dialled) = match &target {
         Target::Bootstrap => dial_bootstrap(&shared).await,
         Target::Node(node, advertised) => {
-            let address = advertised.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-            let dialled = dial::dial(&address, shared.settings.tls.as_ref(), shared.settings.connect_timeout).await;
+            let address = advertised
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone();
+            let dialled = dial::dial(
+                &address,
+                shared.settings.tls.as_ref(),
+                shared.settings.connect_timeout,
+            )
+            .await;
             (node.to_string(), (address, dialled))
         }
     };
@@ -142,7 +179,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, target: Target
         broker_address: address.to_string().into(),
         opened,
     });
-    let context = Context { shared, connection, in_flight: InFlight::default(), ours: local.ip().to_string() };
+    let context = Context {
+        shared,
+        connection,
+        in_flight: InFlight::default(),
+        ours: local.ip().to_string(),
+    };
     match dialled {
         Err(fault) => refuse(&context, &client, &fault),
         Ok(Upstream::Plain(broker)) => {
@@ -156,7 +198,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, target: Target
             let ended = {
                 let (client_read, client_write) = client.split();
                 let (broker_read, broker_write) = tokio::io::split(broker);
-                exchange(&context, (client_read, client_write), (broker_read, broker_write)).await
+                exchange(
+                    &context,
+                    (client_read, client_write),
+                    (broker_read, broker_write),
+                )
+                .await
             };
             close(&context, ended, &[&client]);
         }
@@ -166,25 +213,49 @@ pub(crate) async fn serve(shared: Arc<Shared>, client: TcpStream, target: Target
 /// Tries the bootstrap brokers in turn, beginning with another one each time.
 async fn dial_bootstrap(shared: &Shared) -> (String, (HostPort, Result<Upstream, DialError>)) {
     let brokers = &shared.settings.bootstrap;
-    let first = shared.next_bootstrap.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let first = usize::try_from(first).unwrap_or(0).checked_rem(brokers.len()).unwrap_or(0);
+    let first = shared
+        .next_bootstrap
+        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let first = usize::try_from(first)
+        .unwrap_or(0)
+        .checked_rem(brokers.len())
+        .unwrap_or(0);
     let mut last = None;
     for broker in brokers.iter().cycle().skip(first).take(brokers.len()) {
-        match dial::dial(broker, shared.settings.tls.as_ref(), shared.settings.connect_timeout).await {
+        match dial::dial(
+            broker,
+            shared.settings.tls.as_ref(),
+            shared.settings.connect_timeout,
+        )
+        .await
+        {
             Ok(stream) => return ("bootstrap".into(), (broker.clone(), Ok(stream))),
             Err(fault) => last = Some((broker.clone(), Err(fault))),
         }
     }
     let none = || {
         let source = io::Error::new(io::ErrorKind::NotFound, "no bootstrap broker is configured");
-        (HostPort { host: String::new(), port: 0 }, Err(DialError { kind: "resolve", source }))
+        (
+            HostPort {
+                host: String::new(),
+                port: 0,
+            },
+            Err(DialError {
+                kind: "resolve",
+                source,
+            }),
+        )
     };
     ("bootstrap".into(), last.unwrap_or_else(none))
 }
 
 /// A broker that is dead must look dead: the client's connection is reset.
 fn refuse(context: &Context, client: &TcpStream, fault: &DialError) {
-    context.emit(Stamp::now(), Name::from(""), EventKind::ConnectFailed { kind: fault.kind });
+    context.emit(
+        Stamp::now(),
+        Name::from(""),
+        EventKind::ConnectFailed { kind: fault.kind },
+    );
     if context.shared.notices.due(fault.kind) {
         tracing::warn!(broker = %context.connection.broker_address, %fault, "broker not reached; the client's connection is reset");
     }
@@ -194,14 +265,21 @@ fn refuse(context: &Context, client: &TcpStream, fault: &DialError) {
 /// Makes closing a socket a reset instead of an orderly end.
 pub(crate) fn reset(socket: &TcpStream) {
     // Failing means the socket is already gone.
-    socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)).ok();
+    socket2::SockRef::from(socket)
+        .set_linger(Some(std::time::Duration::ZERO))
+        .ok();
 }
 
 async fn plain(context: &Context, mut client: TcpStream, mut broker: TcpStream) {
     let ended = {
         let (client_read, client_write) = client.split();
         let (broker_read, broker_write) = broker.split();
-        exchange(context, (client_read, client_write), (broker_read, broker_write)).await
+        exchange(
+            context,
+            (client_read, client_write),
+            (broker_read, broker_write),
+        )
+        .await
     };
     close(context, ended, &[&client, &broker]);
 }
@@ -221,8 +299,20 @@ where
 {
     let counters = || Arc::clone(&context.shared.counters);
     let pool = || Arc::clone(&context.shared.pool);
-    let mut to_broker = Lane::new(client.0, broker.1, Direction::ClientToBroker, counters(), pool());
-    let mut to_client = Lane::new(broker.0, client.1, Direction::BrokerToClient, counters(), pool());
+    let mut to_broker = Lane::new(
+        client.0,
+        broker.1,
+        Direction::ClientToBroker,
+        counters(),
+        pool(),
+    );
+    let mut to_client = Lane::new(
+        broker.0,
+        client.1,
+        Direction::BrokerToClient,
+        counters(),
+        pool(),
+    );
     let mut requests = std::pin::pin!(requests::run(context, &mut to_broker));
     let mut responses = std::pin::pin!(responses::run(context, &mut to_client));
     let mut first_end: Option<Ended> = None;
@@ -243,22 +333,36 @@ where
         };
         match result {
             Ok(End::Eof) => first_end = first_end.or(Some(Ended { side, kind: "eof" })),
-            Ok(End::Drained) => first_end = first_end.or(Some(Ended { side: Side::Proxy, kind: "drain" })),
+            Ok(End::Drained) => {
+                first_end = first_end.or(Some(Ended {
+                    side: Side::Proxy,
+                    kind: "drain",
+                }))
+            }
             Err(fault) => return at_fault(side, &fault),
         }
     }
-    first_end.unwrap_or(Ended { side: Side::Proxy, kind: "eof" })
+    first_end.unwrap_or(Ended {
+        side: Side::Proxy,
+        kind: "eof",
+    })
 }
 
 /// Reading from one side or writing to the other failed: whose fault it is.
 fn at_fault(reader: Side, fault: &LaneFault) -> Ended {
-    let other = if reader == Side::Client { Side::Broker } else { Side::Client };
+    let other = if reader == Side::Client {
+        Side::Broker
+    } else {
+        Side::Client
+    };
     let (side, source) = match fault {
         LaneFault::Read(source) => (reader, source),
         LaneFault::Write(source) => (other, source),
     };
     let kind = match source.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => "reset",
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionAborted => "reset",
         io::ErrorKind::UnexpectedEof => "eof",
         _ => "io",
     };
@@ -272,8 +376,21 @@ fn close(context: &Context, ended: Ended, sockets: &[&TcpStream]) {
         }
     }
     let at = Stamp::now();
-    let unanswered = context.in_flight.drain().into_iter().map(|p| answers::unanswered(at, p)).collect();
-    context.emit(at, Name::from(""), EventKind::Closed { side: ended.side, kind: ended.kind, unanswered });
+    let unanswered = context
+        .in_flight
+        .drain()
+        .into_iter()
+        .map(|p| answers::unanswered(at, p))
+        .collect();
+    context.emit(
+        at,
+        Name::from(""),
+        EventKind::Closed {
+            side: ended.side,
+            kind: ended.kind,
+            unanswered,
+        },
+    );
 }
 
 impl Context {

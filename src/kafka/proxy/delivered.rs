@@ -82,13 +82,21 @@ impl<'a> DeliveredSink<'a> {
     }
 
     fn part(&mut self) -> Option<&mut DeliveredPart> {
-        if self.open { self.parts.last_mut() } else { None }
+        if self.open {
+            self.parts.last_mut()
+        } else {
+            None
+        }
     }
 
     /// As Kafka's own consumer does it: a transaction is aborted from its first offset to its marker.
     fn kind(&mut self, header: &BatchHeader, marker: Option<Marker>) -> BatchKind {
         if !self.read_committed {
-            return if header.is_control() { BatchKind::Control } else { BatchKind::Data };
+            return if header.is_control() {
+                BatchKind::Control
+            } else {
+                BatchKind::Data
+            };
         }
         let last = header.last_offset();
         while let Some((first, producer)) = self.aborted.get(self.next_aborted).copied()
@@ -116,10 +124,19 @@ impl<'a> DeliveredSink<'a> {
         let before = asked.map_or(0, |asked| asked.saturating_sub(header.base_offset).max(0));
         let before = u32::try_from(before).unwrap_or(u32::MAX);
         // Where compaction left holes, fewer records than offsets stand before the one asked for.
-        let after = u32::try_from(header.last_offset().saturating_sub(header.base_offset).saturating_add(1))
-            .unwrap_or(u32::MAX)
-            .saturating_sub(before);
-        let delivered = if kind == BatchKind::Data { records.min(after) } else { 0 };
+        let after = u32::try_from(
+            header
+                .last_offset()
+                .saturating_sub(header.base_offset)
+                .saturating_add(1),
+        )
+        .unwrap_or(u32::MAX)
+        .saturating_sub(before);
+        let delivered = if kind == BatchKind::Data {
+            records.min(after)
+        } else {
+            0
+        };
         BatchFact {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
@@ -143,10 +160,16 @@ impl<'a> DeliveredSink<'a> {
             let overlap: i64 = acquired
                 .iter()
                 .map(|(first, last)| {
-                    (*last).min(batch.last_offset).saturating_sub((*first).max(batch.base_offset)).saturating_add(1).max(0)
+                    (*last)
+                        .min(batch.last_offset)
+                        .saturating_sub((*first).max(batch.base_offset))
+                        .saturating_add(1)
+                        .max(0)
                 })
                 .sum();
-            batch.delivered = batch.delivered.min(u32::try_from(overlap).unwrap_or(u32::MAX));
+            batch.delivered = batch
+                .delivered
+                .min(u32::try_from(overlap).unwrap_or(u32::MAX));
         }
     }
 }
@@ -170,7 +193,9 @@ impl Sink for DeliveredSink<'_> {
         if self.error_code == 0 {
             self.error_code = head.error_code;
         }
-        let Some(topic) = self.topic.clone() else { return };
+        let Some(topic) = self.topic.clone() else {
+            return;
+        };
         let mut asked = None;
         if let Some(session) = self.session {
             let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +204,11 @@ impl Sink for DeliveredSink<'_> {
                 if known.known_end > known.offset {
                     self.data_was_there = true;
                 }
-                let end = if self.read_committed { head.last_stable_offset } else { head.high_watermark };
+                let end = if self.read_committed {
+                    head.last_stable_offset
+                } else {
+                    head.high_watermark
+                };
                 known.known_end = known.known_end.max(end);
             }
         }
@@ -198,7 +227,9 @@ impl Sink for DeliveredSink<'_> {
 
     fn aborted(&mut self, producer_id: i64, first_offset: i64) {
         if self.read_committed && self.aborted.len() < ABORTED_MAX {
-            let at = self.aborted.partition_point(|(first, _)| *first <= first_offset);
+            let at = self
+                .aborted
+                .partition_point(|(first, _)| *first <= first_offset);
             self.aborted.insert(at, (first_offset, producer_id));
         }
     }
@@ -209,19 +240,34 @@ impl Sink for DeliveredSink<'_> {
         if self.batches > BATCHES_MAX {
             self.open = false;
         }
-        let Some(part) = self.part() else { return false };
+        let Some(part) = self.part() else {
+            return false;
+        };
         let asked = part.asked;
         let fact = Self::fact(header, kind, asked);
         // Old records resent from the middle of a batch, all of them before the offset asked for, are no delivery.
         let wanted = fact.delivered > 0
             && !fact.log_append_time
             && fact.max_timestamp_ms > fact.base_timestamp_ms;
-        let (topic, base, max) = (Name::clone(&part.topic), fact.base_timestamp_ms, fact.max_timestamp_ms);
+        let (topic, base, max) = (
+            Name::clone(&part.topic),
+            fact.base_timestamp_ms,
+            fact.max_timestamp_ms,
+        );
         part.batches.push(fact);
-        if !wanted || !self.shared.observer.wants_records(&topic, self.at.wall_ms, base, max) {
+        if !wanted
+            || !self
+                .shared
+                .observer
+                .wants_records(&topic, self.at.wall_ms, base, max)
+        {
             return false;
         }
-        self.capture = self.shared.observer.reserve(header.total_bytes()).map(|room| (Vec::new(), room));
+        self.capture = self
+            .shared
+            .observer
+            .reserve(header.total_bytes())
+            .map(|room| (Vec::new(), room));
         self.capture.is_some()
     }
 
@@ -235,7 +281,10 @@ impl Sink for DeliveredSink<'_> {
         if let Some((kept, reservation)) = self.capture.take()
             && let Some(batch) = self.part().and_then(|p| p.batches.last_mut())
         {
-            batch.captured = Some(CapturedBatch { bytes: Bytes::from(kept), reservation });
+            batch.captured = Some(CapturedBatch {
+                bytes: Bytes::from(kept),
+                reservation,
+            });
         }
     }
 

@@ -13,7 +13,10 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::facts::RequestFacts;
-use crate::{event::Name, kafka::wire::{api::ApiKey, policy::Policy}};
+use crate::{
+    event::Name,
+    kafka::wire::{api::ApiKey, policy::Policy},
+};
 
 /// One request that waits for its answer.
 #[derive(Debug)]

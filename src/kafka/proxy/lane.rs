@@ -76,12 +76,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
 
     /// Bytes read and not looked at yet.
     pub(crate) fn available(&self) -> &[u8] {
-        self.buffer.as_deref().and_then(|b| b.get(self.cursor..self.end)).unwrap_or_default()
-    }
-
-    /// True where the reader has ended.
-    pub(crate) fn ended(&self) -> bool {
-        self.ended
+        self.buffer
+            .as_deref()
+            .and_then(|b| b.get(self.cursor..self.end))
+            .unwrap_or_default()
     }
 
     /// Marks `n` bytes as looked at: they will be written on as they are.
@@ -113,7 +111,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
             return Ok(false);
         }
         self.make_room();
-        let read = poll_fn(|cx| self.poll_fill(cx)).await.map_err(LaneFault::Read)?;
+        let read = poll_fn(|cx| self.poll_fill(cx))
+            .await
+            .map_err(LaneFault::Read)?;
         if read == 0 {
             self.ended = true;
             return Ok(false);
@@ -177,9 +177,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
         if self.start == self.cursor {
             return Ok(());
         }
-        let bytes = self.buffer.as_deref().and_then(|b| b.get(self.start..self.cursor)).unwrap_or_default();
+        let bytes = self
+            .buffer
+            .as_deref()
+            .and_then(|b| b.get(self.start..self.cursor))
+            .unwrap_or_default();
         let written = bytes.len();
-        self.writer.write_all(bytes).await.map_err(LaneFault::Write)?;
+        self.writer
+            .write_all(bytes)
+            .await
+            .map_err(LaneFault::Write)?;
         // A TLS writer buffers; a plain socket does nothing here.
         self.writer.flush().await.map_err(LaneFault::Write)?;
         self.start = self.cursor;
@@ -190,16 +197,22 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
     /// Writes bytes of our own making, behind everything that was looked at.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> LaneResult<()> {
         self.flush().await?;
-        self.writer.write_all(bytes).await.map_err(LaneFault::Write)?;
+        self.writer
+            .write_all(bytes)
+            .await
+            .map_err(LaneFault::Write)?;
         self.writer.flush().await.map_err(LaneFault::Write)?;
         self.written(bytes.len());
         Ok(())
     }
 
     fn written(&mut self, bytes: usize) {
-        self.counters.add_bytes(self.direction, u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.counters
+            .add_bytes(self.direction, u64::try_from(bytes).unwrap_or(u64::MAX));
         if let Some(arrived) = self.arrived.take() {
-            self.counters.latency(self.direction).observe(arrived.elapsed());
+            self.counters
+                .latency(self.direction)
+                .observe(arrived.elapsed());
         }
     }
 
@@ -214,7 +227,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
     }
 
     /// Passes `n` bytes, showing each piece to `look` before it is written.
-    pub(crate) async fn stream(&mut self, mut n: usize, mut look: impl FnMut(&[u8])) -> LaneResult<bool> {
+    pub(crate) async fn stream(
+        &mut self,
+        mut n: usize,
+        mut look: impl FnMut(&[u8]),
+    ) -> LaneResult<bool> {
         loop {
             let now = self.available();
             let now = now.get(..n.min(now.len())).unwrap_or_default();
@@ -238,7 +255,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
         self.flush().await?;
         while into.len() < n {
             let now = self.available();
-            let now = now.get(..n.saturating_sub(into.len()).min(now.len())).unwrap_or_default();
+            let now = now
+                .get(..n.saturating_sub(into.len()).min(now.len()))
+                .unwrap_or_default();
             into.extend_from_slice(now);
             let taken = now.len();
             self.discard(taken);

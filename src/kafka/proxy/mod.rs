@@ -9,7 +9,6 @@ pub mod availability;
 mod brokers;
 mod connection;
 mod delivered;
-pub mod dial;
 mod edits;
 mod facts;
 mod inflight;
@@ -22,13 +21,15 @@ mod responses;
 mod sessions;
 pub mod settings;
 mod shared;
-pub mod tls;
 mod topics;
 
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, RwLock, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,10 +42,13 @@ use tokio::{
 
 use self::{
     brokers::{Bound, Brokers, Target},
-    settings::{HostPort, Modes, Settings},
+    settings::{Modes, Settings},
     shared::Shared,
 };
-use crate::event::{DataplaneCounters, Observer};
+use crate::{
+    event::{DataplaneCounters, Observer},
+    kafka::dial::HostPort,
+};
 
 /// New broker listeners waiting to be served.
 const NEW_LISTENERS: usize = 4_096;
@@ -98,26 +102,41 @@ impl Proxy {
             draining,
             first_client: RwLock::new(false),
         });
-        Ok(Self { shared, bootstrap, new_listeners: receiver, drain })
+        Ok(Self {
+            shared,
+            bootstrap,
+            new_listeners: receiver,
+            drain,
+        })
     }
 
     /// A handle, for use while the proxy runs.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle { shared: Arc::clone(&self.shared), drain: self.drain.clone() }
+        Handle {
+            shared: Arc::clone(&self.shared),
+            drain: self.drain.clone(),
+        }
     }
 
     /// The addresses on which the application is served.
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.bootstrap.iter().filter_map(|l| l.local_addr().ok()).collect()
+        self.bootstrap
+            .iter()
+            .filter_map(|l| l.local_addr().ok())
+            .collect()
     }
 
     /// Serves until [`Handle::drain`], then until what is in flight is answered or the drain timeout has passed.
     pub async fn run(mut self) {
         let mut listeners = JoinSet::new();
         for listener in std::mem::take(&mut self.bootstrap) {
-            listeners.spawn(accept(Arc::clone(&self.shared), listener, Target::Bootstrap));
+            listeners.spawn(accept(
+                Arc::clone(&self.shared),
+                listener,
+                Target::Bootstrap,
+            ));
         }
         let mut draining = self.shared.draining.clone();
         loop {
@@ -131,7 +150,10 @@ impl Proxy {
             }
         }
         let drained = async { while listeners.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.shared.settings.drain_timeout, drained).await.is_err() {
+        if tokio::time::timeout(self.shared.settings.drain_timeout, drained)
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 connections = self.shared.counters.connections.load(Ordering::Relaxed),
                 "drain timeout: connections with unanswered requests are closed"
@@ -166,7 +188,11 @@ impl Handle {
     /// Whether any client has been served.
     #[must_use]
     pub fn has_served(&self) -> bool {
-        self.shared.counters.connections_total.load(Ordering::Relaxed) > 0
+        self.shared
+            .counters
+            .connections_total
+            .load(Ordering::Relaxed)
+            > 0
     }
 }
 
@@ -204,7 +230,10 @@ fn begin(shared: &Arc<Shared>, connections: &mut JoinSet<()>, socket: TcpStream,
     if open >= shared.settings.limits.connections {
         counters.connections_refused.fetch_add(1, Ordering::Relaxed);
         if shared.notices.due("limit") {
-            tracing::warn!(limit = shared.settings.limits.connections, "connection refused: limits.connections is reached");
+            tracing::warn!(
+                limit = shared.settings.limits.connections,
+                "connection refused: limits.connections is reached"
+            );
         }
         connection::reset(&socket);
         return;

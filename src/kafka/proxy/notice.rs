@@ -24,7 +24,9 @@ impl Notices {
     pub(crate) fn due(&self, kind: &'static str) -> bool {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.get(kind).is_none_or(|at| now.duration_since(*at) >= INTERVAL);
+        let due = last
+            .get(kind)
+            .is_none_or(|at| now.duration_since(*at) >= INTERVAL);
         if due {
             last.insert(kind, now);
         }

@@ -18,7 +18,11 @@ pub(crate) struct Pool {
 impl Pool {
     /// A buffer, whatever is in it.
     pub(crate) fn take(&self) -> Box<[u8]> {
-        let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = self
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         kept.unwrap_or_else(|| vec![0; CHUNK_BYTES].into_boxed_slice())
     }
 

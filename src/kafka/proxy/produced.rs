@@ -27,11 +27,22 @@ pub(crate) struct ProducedSink<'a> {
 
 impl<'a> ProducedSink<'a> {
     pub(crate) fn new(shared: &'a Shared) -> Self {
-        Self { shared, acks: -1, transactional: false, parts: Vec::new(), topic: None, open: false }
+        Self {
+            shared,
+            acks: -1,
+            transactional: false,
+            parts: Vec::new(),
+            topic: None,
+            open: false,
+        }
     }
 
     fn part(&mut self) -> Option<&mut ProducedPart> {
-        if self.open { self.parts.last_mut() } else { None }
+        if self.open {
+            self.parts.last_mut()
+        } else {
+            None
+        }
     }
 }
 
@@ -87,15 +98,21 @@ impl Sink for ProducedSink<'_> {
             if part.batches == 0 {
                 part.codec = codec(header.codec());
                 part.base_timestamp_ms = base;
-                part.sequence = (header.producer_id >= 0 && header.base_sequence >= 0).then_some(ProducerSequence {
-                    producer_id: header.producer_id,
-                    epoch: header.producer_epoch,
-                    base_sequence: header.base_sequence,
-                });
+                part.sequence = (header.producer_id >= 0 && header.base_sequence >= 0).then_some(
+                    ProducerSequence {
+                        producer_id: header.producer_id,
+                        epoch: header.producer_epoch,
+                        base_sequence: header.base_sequence,
+                    },
+                );
             }
             part.batches = part.batches.saturating_add(1);
-            part.records = part.records.saturating_add(u64::try_from(header.record_count).unwrap_or(0));
-            part.bytes = part.bytes.saturating_add(u64::try_from(header.total_bytes()).unwrap_or(0));
+            part.records = part
+                .records
+                .saturating_add(u64::try_from(header.record_count).unwrap_or(0));
+            part.bytes = part
+                .bytes
+                .saturating_add(u64::try_from(header.total_bytes()).unwrap_or(0));
             part.max_timestamp_ms = part.max_timestamp_ms.max(max);
         }
         false

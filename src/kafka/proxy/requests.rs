@@ -16,7 +16,10 @@ use super::{
     produced::ProducedSink,
 };
 use crate::{
-    event::{Answer, BypassReason, EventKind, Facts, FrameMode, Name, ProducedPart, PublishOutcome, Stamp},
+    event::{
+        Answer, BypassReason, EventKind, Facts, FrameMode, Name, ProducedPart, PublishOutcome,
+        Stamp,
+    },
     kafka::wire::{
         api::ApiKey,
         error::DecodeError,
@@ -135,7 +138,8 @@ where
     if !lane.need(LENGTH_BYTES.saturating_add(8)).await? {
         return Ok(false);
     }
-    let plausible = frame::plausible_request(lane.available().get(LENGTH_BYTES..).unwrap_or_default());
+    let plausible =
+        frame::plausible_request(lane.available().get(LENGTH_BYTES..).unwrap_or_default());
     if context.in_flight.is_raw_token(plausible) {
         let whole = lane.stream(total, |_| {}).await?;
         context.in_flight.push(Expected::RawToken);
@@ -151,7 +155,11 @@ where
     note_skipped(context, header.api, skipped);
     let body = total.saturating_sub(header.length);
     lane.pass(header.length);
-    let request = if header.readable { policy.request } else { Decode::Opaque };
+    let request = if header.readable {
+        policy.request
+    } else {
+        Decode::Opaque
+    };
     let (done, facts, answered) = match request {
         Decode::Scanned | Decode::ScannedTrailer => scan(context, lane, &header, body).await?,
         Decode::Observed | Decode::Edited => observe(context, lane, &header, body).await?,
@@ -160,7 +168,11 @@ where
     };
     context.shared.counters.add_frame(
         header.api.0,
-        if request == Decode::Opaque { FrameMode::Opaque } else { FrameMode::Observed },
+        if request == Decode::Opaque {
+            FrameMode::Opaque
+        } else {
+            FrameMode::Observed
+        },
     );
     if !done {
         return Ok(false);
@@ -227,14 +239,26 @@ where
             return Ok(None);
         };
         let length = LENGTH_BYTES.saturating_add(8);
-        return Ok(Some(Header { api, version, correlation_id, client: Name::clone(client), length, readable: false }));
+        return Ok(Some(Header {
+            api,
+            version,
+            correlation_id,
+            client: Name::clone(client),
+            length,
+            readable: false,
+        }));
     }
 }
 
 type Done = (bool, RequestFacts, bool);
 
 /// Streams a Produce request through the scanner.
-async fn scan<R, W>(context: &Context, lane: &mut Lane<R, W>, header: &Header, body: usize) -> LaneResult<Done>
+async fn scan<R, W>(
+    context: &Context,
+    lane: &mut Lane<R, W>,
+    header: &Header,
+    body: usize,
+) -> LaneResult<Done>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -255,23 +279,37 @@ where
         context.decode_fault(header.api, error);
     }
     let answered = sink.acks != 0;
-    let facts = RequestFacts::Produce { acks: sink.acks, transactional: sink.transactional, parts: sink.parts };
+    let facts = RequestFacts::Produce {
+        acks: sink.acks,
+        transactional: sink.transactional,
+        parts: sink.parts,
+    };
     Ok((done, facts, answered))
 }
 
 /// Streams a small request and reads it once it is complete.
-async fn observe<R, W>(context: &Context, lane: &mut Lane<R, W>, header: &Header, body: usize) -> LaneResult<Done>
+async fn observe<R, W>(
+    context: &Context,
+    lane: &mut Lane<R, W>,
+    header: &Header,
+    body: usize,
+) -> LaneResult<Done>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let read = |bytes: &[u8]| {
-        read_request(&context.shared, &context.connection.broker, header.api, header.version, bytes).unwrap_or_else(
-            |error| {
-                context.decode_fault(header.api, error);
-                RequestFacts::None
-            },
+        read_request(
+            &context.shared,
+            &context.connection.broker,
+            header.api,
+            header.version,
+            bytes,
         )
+        .unwrap_or_else(|error| {
+            context.decode_fault(header.api, error);
+            RequestFacts::None
+        })
     };
     if let Some(whole) = lane.available().get(..body) {
         let facts = read(whole);
@@ -283,8 +321,14 @@ where
         return Ok((lane.stream(body, |_| {}).await?, RequestFacts::None, true));
     }
     let mut copy = Vec::new();
-    let done = lane.stream(body, |bytes| copy.extend_from_slice(bytes)).await?;
-    let facts = if done { read(&copy) } else { RequestFacts::None };
+    let done = lane
+        .stream(body, |bytes| copy.extend_from_slice(bytes))
+        .await?;
+    let facts = if done {
+        read(&copy)
+    } else {
+        RequestFacts::None
+    };
     Ok((done, facts, true))
 }
 
@@ -300,7 +344,9 @@ where
             return Ok((false, RequestFacts::None, true));
         }
         let available = lane.available();
-        let at_hand = available.get(..body.min(available.len())).unwrap_or_default();
+        let at_hand = available
+            .get(..body.min(available.len()))
+            .unwrap_or_default();
         match frame::produce_acks(at_hand, header.version) {
             Err(fault) if fault.is_incomplete() && at_hand.len() < body.min(CHUNK_BYTES) => {
                 wanted = at_hand.len().saturating_add(1);
@@ -329,8 +375,16 @@ where
         return Ok(false);
     }
     let newest = ApiKey::API_VERSIONS.api().map_or(0, |api| api.newest);
-    context.shared.counters.add_frame(header.api.0, FrameMode::Edited);
-    context.in_flight.push(Expected::Ours(unsupported_version_reply(header.correlation_id, newest)));
+    context
+        .shared
+        .counters
+        .add_frame(header.api.0, FrameMode::Edited);
+    context
+        .in_flight
+        .push(Expected::Ours(unsupported_version_reply(
+            header.correlation_id,
+            newest,
+        )));
     Ok(true)
 }
 
@@ -348,9 +402,19 @@ fn sent(context: &Context, header: Header, policy: Policy, facts: RequestFacts, 
             sent: at.mono,
             facts,
         })));
-    } else if let RequestFacts::Produce { acks, transactional, parts } = facts {
-        let parts: Vec<ProducedPart> =
-            parts.into_iter().map(|p| ProducedPart { outcome: PublishOutcome::NotAsked, ..p }).collect();
+    } else if let RequestFacts::Produce {
+        acks,
+        transactional,
+        parts,
+    } = facts
+    {
+        let parts: Vec<ProducedPart> = parts
+            .into_iter()
+            .map(|p| ProducedPart {
+                outcome: PublishOutcome::NotAsked,
+                ..p
+            })
+            .collect();
         context.emit(
             at,
             header.client,
@@ -360,7 +424,11 @@ fn sent(context: &Context, header: Header, policy: Policy, facts: RequestFacts, 
                 duration: std::time::Duration::ZERO,
                 throttle: std::time::Duration::ZERO,
                 error: None,
-                facts: Facts::Produced(crate::event::Produced { acks, transactional, parts }),
+                facts: Facts::Produced(crate::event::Produced {
+                    acks,
+                    transactional,
+                    parts,
+                }),
             }),
         );
     }

@@ -49,7 +49,11 @@ where
         if context.in_flight.is_tunnel() {
             continue;
         }
-        let first = lane.available().first_chunk::<LENGTH_BYTES>().copied().unwrap_or_default();
+        let first = lane
+            .available()
+            .first_chunk::<LENGTH_BYTES>()
+            .copied()
+            .unwrap_or_default();
         let length = match frame::leading(first, context.shared.settings.limits.frame_bytes) {
             Leading::Frame(length) => length,
             other => {
@@ -96,7 +100,10 @@ where
     W: AsyncWrite + Unpin,
 {
     let total = LENGTH_BYTES.saturating_add(length);
-    if !lane.need(LENGTH_BYTES.saturating_add(length.min(4))).await? {
+    if !lane
+        .need(LENGTH_BYTES.saturating_add(length.min(4)))
+        .await?
+    {
         return Ok(false);
     }
     let at = Stamp::now();
@@ -107,7 +114,9 @@ where
         .map(i32::from_be_bytes);
     let pending = match context.in_flight.pop() {
         Some(Expected::RawToken) => return lane.stream(total, |_| {}).await,
-        Some(Expected::Answer(pending)) if correlation_id == Some(pending.correlation_id) => pending,
+        Some(Expected::Answer(pending)) if correlation_id == Some(pending.correlation_id) => {
+            pending
+        }
         _ => {
             context.unmatched_response();
             context.in_flight.begin_tunnel();
@@ -133,7 +142,9 @@ where
         }
         Decode::Observed => observe(context, lane, at, *pending, header, total).await,
         Decode::Edited => edit(context, lane, at, *pending, header, total).await,
-        Decode::Scanned | Decode::ScannedTrailer => scan(context, lane, at, *pending, header, total).await,
+        Decode::Scanned | Decode::ScannedTrailer => {
+            scan(context, lane, at, *pending, header, total).await
+        }
     }
 }
 
@@ -240,7 +251,11 @@ where
     }
     let mut held = Vec::new();
     let done = lane.hold(total, &mut held).await?;
-    let (edited, report) = if done { edits::edit(context, &pending, &held, header) } else { (None, Report::default()) };
+    let (edited, report) = if done {
+        edits::edit(context, &pending, &held, header)
+    } else {
+        (None, Report::default())
+    };
     lane.write(edited.as_deref().unwrap_or(&held)).await?;
     answers::emit(context, at, pending, report);
     Ok(done)
@@ -261,11 +276,18 @@ where
 {
     let share = pending.api == ApiKey::SHARE_FETCH;
     let (session, read_committed) = match &pending.facts {
-        RequestFacts::Fetch { session, read_committed } => (session.as_ref(), *read_committed),
+        RequestFacts::Fetch {
+            session,
+            read_committed,
+        } => (session.as_ref(), *read_committed),
         // Share consumers see what the share group's isolation level lets them; acquired ranges decide.
         _ => (None, false),
     };
-    let message = if share { Message::ShareFetchResponse } else { Message::FetchResponse };
+    let message = if share {
+        Message::ShareFetchResponse
+    } else {
+        Message::FetchResponse
+    };
     let mut scanner = Scanner::new(message, pending.version);
     let mut sink = DeliveredSink::new(&context.shared, session, read_committed, share, at);
     lane.pass(header);
@@ -273,7 +295,9 @@ where
     let mut readable = true;
     while left > 0 && !scanner.at_trailer() && readable {
         let available = lane.available();
-        let piece = available.get(..left.min(available.len())).unwrap_or_default();
+        let piece = available
+            .get(..left.min(available.len()))
+            .unwrap_or_default();
         let passed = match scanner.feed(piece, &mut sink) {
             Ok(before) => before,
             Err(error) => {
@@ -290,7 +314,11 @@ where
     }
     let report = answers::delivered(context, &pending, sink);
     let done = if readable && (share || pending.version >= 16) {
-        let kind = if share { TrailerKind::ShareFetch } else { TrailerKind::Fetch };
+        let kind = if share {
+            TrailerKind::ShareFetch
+        } else {
+            TrailerKind::Fetch
+        };
         trailer(context, lane, kind, pending.api, left).await?
     } else {
         lane.stream(left, |_| {}).await?
@@ -327,7 +355,11 @@ where
     }
     let mut held = Vec::new();
     let done = lane.hold(length, &mut held).await?;
-    let edited = if done { edits::trailer(context, kind, api, &held) } else { None };
+    let edited = if done {
+        edits::trailer(context, kind, api, &held)
+    } else {
+        None
+    };
     lane.write(edited.as_deref().unwrap_or(&held)).await?;
     Ok(done)
 }

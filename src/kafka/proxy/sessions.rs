@@ -45,7 +45,13 @@ impl Session {
                 if let Some(known) = of_topic.get_mut(&asked.partition) {
                     known.offset = asked.fetch_offset;
                 } else if self.count < PARTITIONS_MAX {
-                    of_topic.insert(asked.partition, Asked { offset: asked.fetch_offset, known_end: -1 });
+                    of_topic.insert(
+                        asked.partition,
+                        Asked {
+                            offset: asked.fetch_offset,
+                            known_end: -1,
+                        },
+                    );
                     self.count = self.count.saturating_add(1);
                 }
             }
@@ -82,7 +88,12 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// Takes note of a request; `None` where it continues a session whose beginning was not seen.
-    pub(crate) fn request(&self, broker: &Name, request: &FetchRequest<'_>, topics: &Topics) -> Option<Shared> {
+    pub(crate) fn request(
+        &self,
+        broker: &Name,
+        request: &FetchRequest<'_>,
+        topics: &Topics,
+    ) -> Option<Shared> {
         // Epoch 0 begins a session, -1 ends it (or asks without one): both name everything.
         if request.session_epoch <= 0 || request.session_id == 0 {
             let mut session = Session::default();
@@ -93,9 +104,15 @@ impl Sessions {
             return Some(Arc::new(Mutex::new(session)));
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = known.sessions.get(&(Arc::clone(broker), request.session_id)).map(Arc::clone)?;
+        let session = known
+            .sessions
+            .get(&(Arc::clone(broker), request.session_id))
+            .map(Arc::clone)?;
         drop(known);
-        session.lock().unwrap_or_else(PoisonError::into_inner).apply(request, topics);
+        session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .apply(request, topics);
         Some(session)
     }
 
@@ -106,10 +123,18 @@ impl Sessions {
         }
         let key = (Arc::clone(broker), session_id);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.sessions.get(&key).is_some_and(|same| Arc::ptr_eq(same, session)) {
+        if known
+            .sessions
+            .get(&key)
+            .is_some_and(|same| Arc::ptr_eq(same, session))
+        {
             return;
         }
-        if known.sessions.insert(key.clone(), Arc::clone(session)).is_none() {
+        if known
+            .sessions
+            .insert(key.clone(), Arc::clone(session))
+            .is_none()
+        {
             known.order.push_back(key);
         }
         while known.order.len() > SESSIONS_MAX {

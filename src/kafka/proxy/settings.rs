@@ -1,27 +1,8 @@
 //! What the proxy needs to know, already validated.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
-use crate::event::Name;
-
-/// A broker as the configuration or the cluster names it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HostPort {
-    /// Host name or address, without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-impl std::fmt::Display for HostPort {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
+use crate::kafka::dial::{HostPort, TlsSettings};
 
 /// Where to listen: all addresses on one port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +35,10 @@ impl Modes {
     /// The mode of a topic.
     #[must_use]
     pub fn of(&self, topic: &str) -> TopicMode {
-        self.topics.iter().find(|(pattern, _)| pattern.is_match(topic)).map_or(self.default, |(_, mode)| *mode)
+        self.topics
+            .iter()
+            .find(|(pattern, _)| pattern.is_match(topic))
+            .map_or(self.default, |(_, mode)| *mode)
     }
 }
 
@@ -90,13 +74,4 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// For answering what is in flight when told to stop.
     pub drain_timeout: Duration,
-}
-
-/// TLS towards the brokers.
-#[derive(Debug, Clone)]
-pub struct TlsSettings {
-    /// Ready-made client configuration (roots, client certificate, verifier).
-    pub client: Arc<rustls::ClientConfig>,
-    /// Name to verify instead of each broker's advertised host.
-    pub server_name: Option<Name>,
 }

@@ -47,7 +47,13 @@ impl Shared {
     }
 
     /// The address that stands for a broker, or `None` where it must stay as it is.
-    pub(crate) fn local_address(&self, ours: &str, node: i32, host: &str, port: i32) -> Option<(String, u16)> {
+    pub(crate) fn local_address(
+        &self,
+        ours: &str,
+        node: i32,
+        host: &str,
+        port: i32,
+    ) -> Option<(String, u16)> {
         let port = u16::try_from(port).ok().filter(|p| *p != 0)?;
         if node < 0 || host.is_empty() {
             return None;
@@ -60,7 +66,11 @@ impl Shared {
                     self.counters.add_bypass(BypassReason::Address);
                     return None;
                 }
-                let host = self.settings.advertise.clone().unwrap_or_else(|| ours.to_owned());
+                let host = self
+                    .settings
+                    .advertise
+                    .clone()
+                    .unwrap_or_else(|| ours.to_owned());
                 Some((host, local))
             }
             Err(fault) => {
@@ -89,7 +99,10 @@ impl Shared {
 
     /// True for the first caller only.
     pub(crate) fn is_first_client(&self) -> bool {
-        let mut seen = self.first_client.write().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self
+            .first_client
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         !std::mem::replace(&mut *seen, true)
     }
 }

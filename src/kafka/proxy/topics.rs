@@ -31,7 +31,10 @@ pub(crate) struct Topics {
 
 impl Default for Topics {
     fn default() -> Self {
-        Self { known: RwLock::default(), unresolved: Arc::from(UNRESOLVED) }
+        Self {
+            known: RwLock::default(),
+            unresolved: Arc::from(UNRESOLVED),
+        }
     }
 }
 
@@ -42,14 +45,23 @@ impl Topics {
             TopicRef::Name(name) => self.intern(name),
             TopicRef::Id(id) => {
                 let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-                known.ids.get(&id).map_or_else(|| Arc::clone(&self.unresolved), Arc::clone)
+                known
+                    .ids
+                    .get(&id)
+                    .map_or_else(|| Arc::clone(&self.unresolved), Arc::clone)
             }
         }
     }
 
     /// The shared copy of a name.
     pub(crate) fn intern(&self, name: &str) -> Name {
-        if let Some(found) = self.known.read().unwrap_or_else(PoisonError::into_inner).names.get(name) {
+        if let Some(found) = self
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .names
+            .get(name)
+        {
             return Arc::clone(found);
         }
         let fresh: Name = Arc::from(name);

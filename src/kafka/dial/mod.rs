@@ -2,13 +2,43 @@
 //!
 //! Used by the dataplane and by our own questions. Must not retry: the client does.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+pub mod tls;
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::settings::{HostPort, TlsSettings};
+use crate::event::Name;
+
+/// A broker as the configuration or the cluster names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// TLS towards the brokers.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// Ready-made client configuration (roots, client certificate, verifier).
+    pub client: Arc<rustls::ClientConfig>,
+    /// Name to verify instead of each broker's advertised host.
+    pub server_name: Option<Name>,
+}
 
 /// A connection to a broker.
 #[derive(Debug)]
@@ -34,7 +64,11 @@ impl fmt::Display for DialError {
             "resolve" => write!(f, "name does not resolve ({})", self.source),
             "refused" => write!(f, "connection refused; is a broker listening there?"),
             "timeout" => write!(f, "no answer in time; check the address and firewalls"),
-            "tls" => write!(f, "TLS handshake failed ({}); check kafka.tls and that this port speaks TLS", self.source),
+            "tls" => write!(
+                f,
+                "TLS handshake failed ({}); check kafka.tls and that this port speaks TLS",
+                self.source
+            ),
             _ => write!(f, "{}", self.source),
         }
     }
@@ -46,27 +80,46 @@ impl std::error::Error for DialError {}
 ///
 /// # Errors
 /// The first cause where every address of the name failed.
-pub async fn dial(target: &HostPort, tls: Option<&TlsSettings>, timeout: Duration) -> Result<Upstream, DialError> {
+pub async fn dial(
+    target: &HostPort,
+    tls: Option<&TlsSettings>,
+    timeout: Duration,
+) -> Result<Upstream, DialError> {
     match tokio::time::timeout(timeout, connect(target, tls)).await {
         Ok(done) => done,
-        Err(_) => Err(DialError { kind: "timeout", source: io::ErrorKind::TimedOut.into() }),
+        Err(_) => Err(DialError {
+            kind: "timeout",
+            source: io::ErrorKind::TimedOut.into(),
+        }),
     }
 }
 
 async fn connect(target: &HostPort, tls: Option<&TlsSettings>) -> Result<Upstream, DialError> {
     let socket = connect_socket(target).await?;
     // Small requests must not wait for a full segment.
-    socket.set_nodelay(true).map_err(|source| DialError { kind: "io", source })?;
+    socket
+        .set_nodelay(true)
+        .map_err(|source| DialError { kind: "io", source })?;
     let Some(tls) = tls else {
         return Ok(Upstream::Plain(socket));
     };
-    let name = tls.server_name.as_deref().unwrap_or(&target.host).to_owned();
-    let invalid = |e| DialError { kind: "tls", source: io::Error::new(io::ErrorKind::InvalidInput, e) };
+    let name = tls
+        .server_name
+        .as_deref()
+        .unwrap_or(&target.host)
+        .to_owned();
+    let invalid = |e| DialError {
+        kind: "tls",
+        source: io::Error::new(io::ErrorKind::InvalidInput, e),
+    };
     let name = ServerName::try_from(name).map_err(invalid)?;
-    let connector = TlsConnector::from(std::sync::Arc::clone(&tls.client));
+    let connector = TlsConnector::from(Arc::clone(&tls.client));
     match connector.connect(name, socket).await {
         Ok(stream) => Ok(Upstream::Tls(Box::new(stream))),
-        Err(source) => Err(DialError { kind: "tls", source }),
+        Err(source) => Err(DialError {
+            kind: "tls",
+            source,
+        }),
     }
 }
 
@@ -76,7 +129,10 @@ async fn connect_socket(target: &HostPort) -> Result<TcpStream, DialError> {
         Ok(ip) => vec![SocketAddr::new(ip, target.port)],
         Err(_) => tokio::net::lookup_host((target.host.as_str(), target.port))
             .await
-            .map_err(|source| DialError { kind: "resolve", source })?
+            .map_err(|source| DialError {
+                kind: "resolve",
+                source,
+            })?
             .collect(),
     };
     let mut first = None;
@@ -86,11 +142,21 @@ async fn connect_socket(target: &HostPort) -> Result<TcpStream, DialError> {
             Err(fault) => first = first.or(Some(fault)),
         }
     }
-    let source = first.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    let source =
+        first.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     Err(match source.kind() {
-        io::ErrorKind::ConnectionRefused => DialError { kind: "refused", source },
-        io::ErrorKind::TimedOut => DialError { kind: "timeout", source },
-        io::ErrorKind::NotFound => DialError { kind: "resolve", source },
+        io::ErrorKind::ConnectionRefused => DialError {
+            kind: "refused",
+            source,
+        },
+        io::ErrorKind::TimedOut => DialError {
+            kind: "timeout",
+            source,
+        },
+        io::ErrorKind::NotFound => DialError {
+            kind: "resolve",
+            source,
+        },
         _ => DialError { kind: "io", source },
     })
 }

@@ -47,18 +47,29 @@ pub fn client_config(files: TlsFiles<'_>) -> Result<Arc<ClientConfig>, TlsError>
         .with_safe_default_protocol_versions()
         .map_err(|e| TlsError(format!("tls: {e}")))?;
     let builder = if files.insecure_skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
         builder.with_root_certificates(roots(files.ca_file)?)
     };
     let config = match (files.cert_file, files.key_file) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => {
-            let key_der = PrivateKeyDer::from_pem_file(key)
-                .map_err(|e| TlsError(format!("{}: no private key in PEM form: {e}", key.display())))?;
+            let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| {
+                TlsError(format!(
+                    "{}: no private key in PEM form: {e}",
+                    key.display()
+                ))
+            })?;
             builder
                 .with_client_auth_cert(certificates(cert)?, key_der)
-                .map_err(|e| TlsError(format!("{}: certificate and key do not fit: {e}", cert.display())))?
+                .map_err(|e| {
+                    TlsError(format!(
+                        "{}: certificate and key do not fit: {e}",
+                        cert.display()
+                    ))
+                })?
         }
         (Some(_), None) => return Err(TlsError("cert_file is given without key_file".into())),
         (None, Some(_)) => return Err(TlsError("key_file is given without cert_file".into())),
@@ -69,9 +80,17 @@ pub fn client_config(files: TlsFiles<'_>) -> Result<Arc<ClientConfig>, TlsError>
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)
-        .map_err(|e| TlsError(format!("{}: no certificate in PEM form: {e}", file.display())))?;
+        .map_err(|e| {
+            TlsError(format!(
+                "{}: no certificate in PEM form: {e}",
+                file.display()
+            ))
+        })?;
     if all.is_empty() {
-        return Err(TlsError(format!("{}: holds no certificate", file.display())));
+        return Err(TlsError(format!(
+            "{}: holds no certificate",
+            file.display()
+        )));
     }
     Ok(all)
 }
@@ -80,15 +99,21 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     if let Some(file) = ca_file {
         for certificate in certificates(file)? {
-            store
-                .add(certificate)
-                .map_err(|e| TlsError(format!("{}: not a certificate authority: {e}", file.display())))?;
+            store.add(certificate).map_err(|e| {
+                TlsError(format!(
+                    "{}: not a certificate authority: {e}",
+                    file.display()
+                ))
+            })?;
         }
         return Ok(store);
     }
-    let (_, _unusable) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let (_, _unusable) =
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if store.is_empty() {
-        return Err(TlsError("the system has no certificate authorities; give kafka.tls.ca_file".into()));
+        return Err(TlsError(
+            "the system has no certificate authorities; give kafka.tls.ca_file".into(),
+        ));
     }
     Ok(store)
 }
@@ -115,7 +140,12 @@ impl ServerCertVerifier for AcceptAny {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -124,7 +154,12 @@ impl ServerCertVerifier for AcceptAny {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
