@@ -2,7 +2,7 @@
 use std::{sync::Arc, time::Duration};
 use throughline::{
     event::*,
-    kafka::proxy::{Proxy, settings::*},
+    kafka::{dial::HostPort, proxy::{Proxy, settings::*}},
 };
 #[derive(Debug)]
 struct Print;
