@@ -13,9 +13,11 @@
 pub mod api;
 pub mod batch;
 pub mod body;
+pub mod compression;
 pub mod endpoints;
 pub mod error;
 pub mod error_code;
 pub mod messages;
 pub mod reader;
+pub mod record;
 pub mod splice;
