@@ -322,9 +322,10 @@ fn put_host(out: &mut Vec<u8>, host: &str, widened: usize) {
     out.extend_from_slice(host.as_bytes());
 }
 
-/// Tags far from those that Kafka gives out, by the bytes they take. Two are the usual case; one where there is no room;
-/// three where the size of the body would otherwise fall between two widths of its prefix.
-const FILLER_TAGS: [u32; 3] = [9_999, 99, 999_999];
+/// Tags far from those that Kafka gives out, by preference. They differ in the bytes they take: one byte for the least room;
+/// the others where a higher tag is already there, or where the size of the body would fall between two widths of its
+/// prefix.
+const FILLER_TAGS: [u32; 5] = [9_999, 99, 999_999, 99_999_999, 999_999_999];
 
 /// A tagged field of exactly `room` bytes whose tag is above `highest`.
 fn filler(room: usize, highest: Option<u32>) -> Option<Vec<u8>> {
