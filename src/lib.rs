@@ -4,5 +4,7 @@
 //! indicators. Modules stand here in dependency order: each uses only those above it (`tests/architecture.rs` holds the
 //! exact table, which `ARCHITECTURE.md` prints).
 
+pub mod cli;
+pub mod config;
 pub mod event;
 pub mod kafka;
