@@ -56,7 +56,7 @@ pub(crate) fn step(command: &mut Command) {
 pub(crate) fn jars(directory: &Path, dependencies: &[Jar<'_>]) {
     let listed: String = dependencies.iter().map(Jar::xml).collect();
     let pom = format!(
-        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+        "<project><modelVersion>4.0.0</modelVersion>\
          <groupId>throughline</groupId><artifactId>jars</artifactId><version>1</version>\
          <dependencies>{listed}</dependencies></project>"
     );

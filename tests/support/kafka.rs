@@ -67,11 +67,6 @@ impl Version {
         matches!(self, Self::V0_11_0_3 | Self::V0_10_2_2)
     }
 
-    /// Listener names apart from protocols came with 0.10.2 (KIP-103).
-    pub(crate) fn names_listeners(self) -> bool {
-        true
-    }
-
     /// The Java client that still administers this broker.
     pub(crate) fn admin_client(self) -> Client {
         if self.has_zookeeper() {

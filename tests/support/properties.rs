@@ -89,10 +89,9 @@ fn listeners(lines: &mut Properties, spec: &KafkaSpec, node: &Node, zookeeper: b
     }
     lines.set("listeners", listening.join(","));
     lines.set("advertised.listeners", advertised.join(","));
-    if spec.version.names_listeners() {
-        lines.set("listener.security.protocol.map", protocols.join(","));
-        lines.set("inter.broker.listener.name", Listener::Plaintext.name());
-    }
+    // Names apart from protocols came with 0.10.2 (KIP-103), the oldest release here.
+    lines.set("listener.security.protocol.map", protocols.join(","));
+    lines.set("inter.broker.listener.name", Listener::Plaintext.name());
 }
 
 fn small_and_quick(lines: &mut Properties, brokers: usize) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/xdg-go/scram"
 	"throughline.test/tool"
 )
 
@@ -48,6 +49,7 @@ func settings(o *tool.Options) *sarama.Config {
 		config.Net.SASL.Mechanism = sarama.SASLMechanism(o.SaslMechanism)
 		config.Net.SASL.User = o.Username
 		config.Net.SASL.Password = o.Password
+		config.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &login{} }
 	}
 	config.Consumer.Return.Errors = true
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
@@ -56,6 +58,21 @@ func settings(o *tool.Options) *sarama.Config {
 	}
 	return config
 }
+
+// login is the SCRAM conversation, which this client leaves to its user.
+type login struct{ conversation *scram.ClientConversation }
+
+func (l *login) Begin(username, password, authorization string) error {
+	client, err := scram.SHA256.NewClient(username, password, authorization)
+	if err == nil {
+		l.conversation = client.NewConversation()
+	}
+	return err
+}
+
+func (l *login) Step(challenge string) (string, error) { return l.conversation.Step(challenge) }
+
+func (l *login) Done() bool { return l.conversation.Done() }
 
 func code(err error) string {
 	var known sarama.KError

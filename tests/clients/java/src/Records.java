@@ -15,6 +15,9 @@ final class Records {
         byte[] value = i % 17 == 0 ? null : value(i, (int) options.number("value-bytes", 100));
         ProducerRecord<byte[], byte[]> record = new ProducerRecord<>(
                 options.text("topic"), (int) (i % partitions), timestamp, key, value);
+        if (options.has("no-headers")) {
+            return record;
+        }
         record.headers().add("seq", bytes(Long.toString(i)));
         if (i % 3 == 0) {
             record.headers().add("dup", bytes("first-" + i)).add("dup", bytes("second-" + i));

@@ -65,6 +65,8 @@ final class Transfer {
         long abortEvery = options.number("abort-every", 0);
         boolean abort = abortEvery > 0 && batches % abortEvery == 0;
         if (abort) {
+            // What is still buffered would fail with the abort, which is no error here.
+            producer.flush();
             producer.abortTransaction();
             first.forEach(consumer::seek);
         } else {
