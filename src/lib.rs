@@ -4,11 +4,16 @@
 //! indicators. Modules stand here in dependency order: each uses only those above it (`tests/architecture.rs` holds the
 //! exact table, which `ARCHITECTURE.md` prints).
 
-pub mod admin;
-pub mod catalog;
+pub mod cli;
+pub mod config;
 pub mod event;
-pub mod export;
 pub mod kafka;
+
+pub mod catalog;
 pub mod metrics;
-pub mod pipeline;
 pub mod sli;
+
+pub mod export;
+pub mod pipeline;
+
+pub mod admin;

@@ -12,9 +12,15 @@
 
 pub mod api;
 pub mod batch;
+pub mod body;
+pub mod compression;
+pub mod endpoints;
 pub mod error;
+pub mod error_code;
 pub mod frame;
+pub mod messages;
 pub mod policy;
 pub mod reader;
+pub mod record;
 pub mod scan;
 pub mod splice;

@@ -1,0 +1,54 @@
+//! Fixed texts: examples of each command, and the version.
+//!
+//! Here to keep prose out of the definitions. Must not promise what this version does not do.
+
+use super::Build;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  See it work on this machine, nothing else needed:
+    throughline demo
+  Stand beside a program whose bootstrap.servers is localhost:9092:
+    throughline run --bootstrap kafka-1:9092,kafka-2:9092";
+
+pub(super) const RUN_EXAMPLES: &str = "\
+Examples:
+  Pass everything to a cluster; the program's bootstrap.servers becomes localhost:9092:
+    throughline run --bootstrap kafka-1:9092,kafka-2:9092
+  Kafka itself is on localhost:9092, over TLS, with a file for the rest:
+    throughline run --config throughline.yaml --bootstrap localhost:9092 --listen localhost:19092 --set 'kafka.tls={}'
+
+Every key of the file can also be given as --set key.path=value, or as an environment variable: THROUGHLINE_ and the path
+with _ for the dots (THROUGHLINE_KAFKA_BOOTSTRAP). Flags win over the environment, the environment over the file.";
+
+pub(super) const CHECK_EXAMPLES: &str = "\
+Examples:
+  In CI, without a network: is the file right?
+    throughline check --config throughline.yaml --offline
+  In an init container: is the file right, and does everything it names answer?
+    throughline check --config /etc/throughline/throughline.yaml
+
+Exit status: 0 all right; 1 something does not answer; 2 the configuration is wrong.";
+
+pub(super) const DEMO_EXAMPLES: &str = "\
+Examples:
+  An order pipeline on an embedded cluster, until Ctrl-C:
+    throughline demo
+  One minute on a cluster of your own, then a summary:
+    throughline demo --bootstrap localhost:9092 --duration 60s";
+
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  For this bash session:
+    source <(throughline completions bash)
+  For fish, from now on:
+    throughline completions fish > ~/.config/fish/completions/throughline.fish";
+
+pub(super) fn version(build: Build<'_>) -> String {
+    let commit = option_env!("THROUGHLINE_COMMIT").unwrap_or("unknown");
+    format!(
+        "throughline {}\ncommit {commit}\nlibrdkafka {}\n",
+        env!("CARGO_PKG_VERSION"),
+        build.librdkafka
+    )
+}

@@ -1,0 +1,163 @@
+//! `limits:`, `metrics:` and `proxy:` - the named limits of queues, buffers, series and threads.
+//!
+//! Here because invariant 7 wants a limit on everything and a reader wants them in one place. Must not hold a limit that
+//! nothing enforces.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    effective::seconds_json,
+    section::{Section, boolean, count, integer, seconds},
+};
+
+const fn nonzero(number: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(number) {
+        Some(number) => number,
+        None => NonZeroUsize::MIN,
+    }
+}
+
+/// The `limits` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Client connections at a time.
+    pub connections: NonZeroUsize,
+    /// Largest frame from either side, in bytes.
+    pub frame_bytes: u32,
+    /// Memory for frames that are rewritten, all connections together, in bytes.
+    pub edit_bytes_total: NonZeroUsize,
+    /// Memory for what waits for the telemetry runtime, in bytes.
+    pub telemetry_bytes: NonZeroUsize,
+    /// Events that may wait for the telemetry runtime.
+    pub queue_events: NonZeroUsize,
+    /// Requests without an answer, per connection.
+    pub in_flight_requests: NonZeroUsize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections: nonzero(1_000),
+            frame_bytes: 104_857_600,
+            edit_bytes_total: nonzero(33_554_432),
+            telemetry_bytes: nonzero(16_777_216),
+            queue_events: nonzero(16_384),
+            in_flight_requests: nonzero(4_096),
+        }
+    }
+}
+
+impl LimitsConfig {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        let limit = |key, default, range| section.or(key, default, count(range));
+        Self {
+            connections: limit("connections", default.connections, 1..=100_000),
+            frame_bytes: section.or(
+                "frame_bytes",
+                default.frame_bytes,
+                integer(1_024..=2_147_483_647),
+            ),
+            edit_bytes_total: limit(
+                "edit_bytes_total",
+                default.edit_bytes_total,
+                65_536..=4_294_967_296,
+            ),
+            telemetry_bytes: limit(
+                "telemetry_bytes",
+                default.telemetry_bytes,
+                65_536..=4_294_967_296,
+            ),
+            queue_events: limit("queue_events", default.queue_events, 16..=16_777_216),
+            in_flight_requests: limit(
+                "in_flight_requests",
+                default.in_flight_requests,
+                1..=1_048_576,
+            ),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "connections": self.connections,
+            "frame_bytes": self.frame_bytes,
+            "edit_bytes_total": self.edit_bytes_total,
+            "telemetry_bytes": self.telemetry_bytes,
+            "queue_events": self.queue_events,
+            "in_flight_requests": self.in_flight_requests,
+        })
+    }
+}
+
+/// The `metrics` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether families of a topic are also kept per partition.
+    pub partitions: bool,
+    /// Series at a time; names past it become `_other`.
+    pub max_series: NonZeroUsize,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            partitions: false,
+            max_series: nonzero(20_000),
+        }
+    }
+}
+
+impl MetricsConfig {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            partitions: section.or("partitions", default.partitions, boolean),
+            max_series: section.or("max_series", default.max_series, count(1_000..=10_000_000)),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({"partitions": self.partitions, "max_series": self.max_series})
+    }
+}
+
+/// The `proxy` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Threads of the dataplane runtime.
+    pub worker_threads: NonZeroUsize,
+    /// How long dialling a broker may take, TLS included.
+    pub connect_timeout: Duration,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            worker_threads: NonZeroUsize::MIN,
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl ProxyConfig {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            worker_threads: section.or("worker_threads", default.worker_threads, count(1..=256)),
+            connect_timeout: section.or(
+                "connect_timeout_seconds",
+                default.connect_timeout,
+                seconds(0.1..=10.0),
+            ),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "worker_threads": self.worker_threads,
+            "connect_timeout_seconds": seconds_json(self.connect_timeout),
+        })
+    }
+}

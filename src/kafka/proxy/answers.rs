@@ -1,0 +1,537 @@
+//! What an answer says, and the event it becomes.
+//!
+//! Joins the facts of the request with those of the response. Must not change a byte, nor judge beyond the error tables.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use super::{
+    availability::time_limit,
+    connection::Context,
+    delivered::DeliveredSink,
+    facts::{RequestFacts, partition_set},
+    inflight::{Pending, RawSasl},
+};
+use crate::{
+    event::{
+        Answer, Delivered, EventKind, Facts, Failure, Membership, MembershipChange, Name,
+        PartitionSet, Positions, Produced, ProducedPart, PublishOutcome, Settled, SettledPart,
+        Stamp, TopicSeen, Unanswered,
+    },
+    kafka::wire::{
+        api::ApiKey,
+        endpoints::{self, FindCoordinatorSeen, MetadataSeen, PartitionResult, ProduceSeen},
+        error::Result,
+        error_code,
+        messages::{
+            group::{
+                GroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, SyncGroupResponse,
+            },
+            offsets::{OffsetCommitResponse, OffsetFetchResponse},
+            outcome,
+            sasl::SaslHandshakeResponse,
+        },
+    },
+};
+
+/// What was read from a response.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) throttle_ms: i32,
+    pub(crate) error_code: i16,
+    pub(crate) detail: Detail,
+}
+
+/// The part of a report that belongs to one API.
+#[derive(Debug, Default)]
+pub(crate) enum Detail {
+    /// Nothing, or the response was not read: facts of the request stay as they are.
+    #[default]
+    None,
+    /// Facts that need nothing from the request.
+    Facts(Facts),
+    /// Results by topic and partition.
+    Produced(HashMap<(Name, i32), PartitionResult>),
+    /// Error codes by topic and partition.
+    Committed(HashMap<(Name, i32), i16>),
+    /// Generation and member id of a join.
+    Joined(i32, Name),
+    /// Partitions of a classic member.
+    Synced(Option<PartitionSet>),
+    /// Epoch, member id, interval and partitions of a KIP-848 or share member.
+    Beaten {
+        epoch: i32,
+        member: Option<Name>,
+        interval_ms: i32,
+        partitions: Option<PartitionSet>,
+    },
+}
+
+/// Reads an observed response.
+pub(crate) fn read(context: &Context, pending: &Pending, body: &[u8]) -> Report {
+    read_known(context, pending, body).unwrap_or_else(|error| {
+        context.decode_fault(pending.api, error);
+        Report::default()
+    })
+}
+
+fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Report> {
+    let version = pending.version;
+    let outcome = outcome::top_level(pending.api, version, body)?;
+    let detail = match pending.api {
+        ApiKey::OFFSET_COMMIT => committed(context, &OffsetCommitResponse::read(body, version)?),
+        ApiKey::TXN_OFFSET_COMMIT => {
+            committed(context, &OffsetCommitResponse::read_txn(body, version)?)
+        }
+        ApiKey::OFFSET_FETCH => Detail::Facts(positions(
+            context,
+            pending,
+            &OffsetFetchResponse::read(body, version)?,
+        )),
+        ApiKey::JOIN_GROUP => {
+            let response = JoinGroupResponse::read(body, version)?;
+            Detail::Joined(response.generation, response.member.into())
+        }
+        ApiKey::SYNC_GROUP => {
+            let response = SyncGroupResponse::read(body, version)?;
+            let named = |t: &(&str, Vec<i32>)| (context.shared.topics.intern(t.0), t.1.clone());
+            Detail::Synced(
+                response
+                    .partitions(None)
+                    .map(|all| all.iter().map(named).collect()),
+            )
+        }
+        ApiKey::HEARTBEAT => {
+            HeartbeatResponse::read(body, version)?;
+            Detail::None
+        }
+        ApiKey::CONSUMER_GROUP_HEARTBEAT | ApiKey::SHARE_GROUP_HEARTBEAT => {
+            let response = GroupHeartbeatResponse::read(pending.api, body, version)?;
+            Detail::Beaten {
+                epoch: response.member_epoch,
+                member: response.member.map(Name::from),
+                interval_ms: response.heartbeat_interval_ms,
+                partitions: response
+                    .assignment
+                    .map(|a| partition_set(&context.shared, &a)),
+            }
+        }
+        ApiKey::DESCRIBE_TOPIC_PARTITIONS => Detail::Facts(topics(
+            context,
+            &endpoints::describe_topic_partitions(body, version)?.topics,
+        )),
+        ApiKey::SASL_HANDSHAKE => {
+            sasl_handshake(
+                context,
+                pending,
+                &SaslHandshakeResponse::read(body, version)?,
+            );
+            Detail::None
+        }
+        _ => Detail::None,
+    };
+    Ok(Report {
+        throttle_ms: outcome.throttle_ms.unwrap_or(0),
+        error_code: outcome.error_code,
+        detail,
+    })
+}
+
+/// After SaslHandshake v0 the tokens travel without Kafka headers.
+fn sasl_handshake(context: &Context, pending: &Pending, response: &SaslHandshakeResponse<'_>) {
+    if pending.version != 0 || response.error_code != 0 {
+        return;
+    }
+    let RequestFacts::SaslHandshake { mechanism } = pending.facts else {
+        return;
+    };
+    context.in_flight.begin_raw_sasl(match mechanism {
+        "PLAIN" | "OAUTHBEARER" => RawSasl::Tokens(1),
+        "SCRAM-SHA-256" | "SCRAM-SHA-512" => RawSasl::Tokens(2),
+        _ => RawSasl::UntilRequest,
+    });
+}
+
+fn committed(context: &Context, response: &OffsetCommitResponse<'_>) -> Detail {
+    let mut codes = HashMap::new();
+    for topic in &response.topics {
+        let name = context.shared.topics.resolve(topic.topic);
+        for partition in &topic.partitions {
+            codes.insert(
+                (Arc::clone(&name), partition.partition),
+                partition.error_code,
+            );
+        }
+    }
+    Detail::Committed(codes)
+}
+
+fn positions(context: &Context, pending: &Pending, response: &OffsetFetchResponse<'_>) -> Facts {
+    let RequestFacts::OffsetFetch { group: asked } = &pending.facts else {
+        return Facts::None;
+    };
+    let mut group: Option<Name> = asked.clone();
+    let mut parts = Vec::new();
+    for answered in &response.groups {
+        // A client asks for its own group; an admin tool may ask for many, of which only the first is reported.
+        match (answered.group, group.as_deref()) {
+            (Some(name), Some(first)) if name != first => continue,
+            (Some(name), None) => group = Some(name.into()),
+            _ => {}
+        }
+        for topic in &answered.topics {
+            let name = context.shared.topics.resolve(topic.topic);
+            for p in topic.partitions.iter().filter(|p| p.error_code == 0) {
+                parts.push((Arc::clone(&name), p.partition, p.offset));
+            }
+        }
+    }
+    match group {
+        Some(group) => Facts::Positions(Positions { group, parts }),
+        None => Facts::None,
+    }
+}
+
+/// Reports a Metadata response.
+pub(crate) fn metadata(context: &Context, seen: &MetadataSeen<'_>) -> Report {
+    let error_code = seen
+        .topics
+        .iter()
+        .map(|t| t.error_code)
+        .fold(seen.error_code, error_code::worse);
+    Report {
+        throttle_ms: seen.throttle_ms.unwrap_or(0),
+        error_code,
+        detail: Detail::Facts(topics(context, &seen.topics)),
+    }
+}
+
+fn topics(context: &Context, seen: &[endpoints::TopicMetadata<'_>]) -> Facts {
+    const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+    let mut all = Vec::new();
+    for topic in seen {
+        let Some(name) = topic.name else { continue };
+        let name = match topic.id {
+            Some(id) if topic.error_code == 0 => context.shared.topics.learn(id, name),
+            _ => context.shared.topics.intern(name),
+        };
+        all.push(TopicSeen {
+            name,
+            partitions: topic.partitions,
+            gone: topic.error_code == UNKNOWN_TOPIC_OR_PARTITION,
+        });
+    }
+    Facts::Topics(all)
+}
+
+/// Reports a FindCoordinator response.
+pub(crate) fn find_coordinator(seen: &FindCoordinatorSeen<'_>) -> Report {
+    let error_code = seen
+        .coordinators
+        .iter()
+        .map(|c| c.error_code)
+        .fold(0, error_code::worse);
+    Report {
+        throttle_ms: seen.throttle_ms.unwrap_or(0),
+        error_code,
+        detail: Detail::None,
+    }
+}
+
+/// Reports a Produce response.
+pub(crate) fn produced(context: &Context, seen: &ProduceSeen<'_>) -> Report {
+    let mut results = HashMap::new();
+    let mut error_code = 0;
+    for topic in &seen.topics {
+        let name = context.shared.topics.resolve(topic.topic);
+        for partition in &topic.partitions {
+            error_code = error_code::worse(error_code, partition.error_code);
+            results.insert((Arc::clone(&name), partition.partition), *partition);
+        }
+    }
+    Report {
+        throttle_ms: seen.throttle_ms,
+        error_code,
+        detail: Detail::Produced(results),
+    }
+}
+
+/// Reports a response with records.
+pub(crate) fn delivered(context: &Context, pending: &Pending, sink: DeliveredSink<'_>) -> Report {
+    let (group, read_committed) = match &pending.facts {
+        RequestFacts::Fetch {
+            session,
+            read_committed,
+        } => {
+            if let Some(session) = session {
+                context.shared.sessions.answered(
+                    &context.connection.broker,
+                    sink.head.session_id,
+                    session,
+                );
+            }
+            (None, *read_committed)
+        }
+        RequestFacts::ShareFetch { group } => (group.clone(), false),
+        _ => (None, false),
+    };
+    let error_code = error_code::worse(sink.head.error_code, sink.error_code);
+    let data_was_there = sink.data_was_there && sink.head.throttle_ms == 0;
+    let detail = Detail::Facts(Facts::Delivered(Delivered {
+        group,
+        read_committed,
+        data_was_there,
+        parts: sink.parts,
+    }));
+    Report {
+        throttle_ms: sink.head.throttle_ms,
+        error_code,
+        detail,
+    }
+}
+
+/// Sends the events of one answered request.
+pub(crate) fn emit(context: &Context, at: Stamp, pending: Pending, report: Report) {
+    let error = error_code::failure(report.error_code);
+    let client = Arc::clone(&pending.client);
+    let duration = at.mono.saturating_duration_since(pending.sent);
+    let api = pending.api;
+    let facts = join(pending, report.detail, error);
+    context.emit(
+        at,
+        client,
+        EventKind::Answered(Answer {
+            operation: api.name(),
+            time_limit: time_limit(api),
+            duration,
+            throttle: Duration::from_millis(u64::try_from(report.throttle_ms).unwrap_or(0)),
+            error,
+            facts,
+        }),
+    );
+}
+
+fn join(pending: Pending, detail: Detail, error: Option<Failure>) -> Facts {
+    match (pending.facts, detail) {
+        (_, Detail::Facts(facts)) => facts,
+        (
+            RequestFacts::Produce {
+                acks,
+                transactional,
+                parts,
+            },
+            Detail::Produced(results),
+        ) => {
+            let parts = with_results(parts, &results);
+            Facts::Produced(Produced {
+                acks,
+                transactional,
+                parts,
+            })
+        }
+        (
+            RequestFacts::Commit {
+                group,
+                member,
+                transactional,
+                parts,
+            },
+            Detail::Committed(codes),
+        ) => {
+            let parts = with_errors(parts, &codes);
+            Facts::Settled(Settled {
+                group,
+                member,
+                transactional,
+                parts,
+            })
+        }
+        (RequestFacts::Commit { .. }, _) => Facts::None,
+        (RequestFacts::SaslHandshake { mechanism }, _) if error.is_some() => Facts::Authenticated {
+            mechanism,
+            accepted: false,
+        },
+        (facts @ RequestFacts::Produce { .. }, _) => lost(facts),
+        (facts, detail) => join_membership(facts, detail, error),
+    }
+}
+
+fn with_results(
+    mut parts: Vec<ProducedPart>,
+    results: &HashMap<(Name, i32), PartitionResult>,
+) -> Vec<ProducedPart> {
+    for part in &mut parts {
+        if let Some(result) = results.get(&(Arc::clone(&part.topic), part.partition)) {
+            part.outcome = publish_outcome(result);
+        }
+    }
+    parts
+}
+
+fn with_errors(mut parts: Vec<SettledPart>, codes: &HashMap<(Name, i32), i16>) -> Vec<SettledPart> {
+    for part in &mut parts {
+        let code = codes
+            .get(&(Arc::clone(&part.topic), part.partition))
+            .copied()
+            .unwrap_or(0);
+        part.error = error_code::failure(code);
+    }
+    parts
+}
+
+fn join_membership(facts: RequestFacts, detail: Detail, error: Option<Failure>) -> Facts {
+    match (facts, detail) {
+        (RequestFacts::Join { group, member }, Detail::Joined(generation, given))
+            if error.is_none() =>
+        {
+            let reason = if member.is_empty() { "join" } else { "rejoin" };
+            membership(
+                group,
+                given,
+                MembershipChange::Joined { generation, reason },
+            )
+        }
+        (
+            RequestFacts::Sync {
+                group,
+                member,
+                generation,
+                consumer: true,
+            },
+            Detail::Synced(Some(partitions)),
+        ) if error.is_none() => membership(
+            group,
+            member,
+            MembershipChange::Assigned {
+                generation,
+                partitions,
+                share: false,
+            },
+        ),
+        (
+            RequestFacts::GroupHeartbeat {
+                group,
+                member,
+                epoch,
+                share,
+            },
+            detail,
+        ) => group_heartbeat(group, member, epoch, share, detail, error),
+        (
+            RequestFacts::Heartbeat { group, member }
+            | RequestFacts::Join { group, member }
+            | RequestFacts::Sync { group, member, .. },
+            _,
+        ) => classic_state(group, member, error),
+        (RequestFacts::Leave { group, members }, _) if error.is_none() => membership(
+            group,
+            members.into_iter().next().unwrap_or_default(),
+            MembershipChange::Left,
+        ),
+        _ => Facts::None,
+    }
+}
+
+fn publish_outcome(result: &PartitionResult) -> PublishOutcome {
+    match error_code::failure(result.error_code) {
+        None => PublishOutcome::Acknowledged {
+            base_offset: result.base_offset,
+            log_append_ms: result.log_append_time_ms.filter(|ms| *ms >= 0),
+        },
+        Some(failure) => PublishOutcome::Failed(failure),
+    }
+}
+
+fn membership(group: Name, member: Name, change: MembershipChange) -> Facts {
+    Facts::Membership(Membership {
+        group,
+        member,
+        change,
+    })
+}
+
+fn classic_state(group: Name, member: Name, error: Option<Failure>) -> Facts {
+    let change = match error.map(|e| e.name) {
+        None => MembershipChange::Beat {
+            rebalancing: false,
+            interval: None,
+        },
+        Some("REBALANCE_IN_PROGRESS") => MembershipChange::Beat {
+            rebalancing: true,
+            interval: None,
+        },
+        Some(reason @ ("UNKNOWN_MEMBER_ID" | "FENCED_INSTANCE_ID" | "ILLEGAL_GENERATION")) => {
+            MembershipChange::Lost { reason }
+        }
+        Some(_) => return Facts::None,
+    };
+    membership(group, member, change)
+}
+
+fn group_heartbeat(
+    group: Name,
+    member: Name,
+    asked_epoch: i32,
+    share: bool,
+    detail: Detail,
+    error: Option<Failure>,
+) -> Facts {
+    if let Some(error) = error {
+        return match error.name {
+            "UNKNOWN_MEMBER_ID" | "FENCED_MEMBER_EPOCH" | "UNRELEASED_INSTANCE_ID" => {
+                membership(group, member, MembershipChange::Lost { reason: error.name })
+            }
+            _ => Facts::None,
+        };
+    }
+    // Epochs below zero announce a leave (KIP-848).
+    if asked_epoch < 0 {
+        return membership(group, member, MembershipChange::Left);
+    }
+    let Detail::Beaten {
+        epoch,
+        member: given,
+        interval_ms,
+        partitions,
+    } = detail
+    else {
+        return Facts::None;
+    };
+    let member = given.unwrap_or(member);
+    let change = match partitions {
+        Some(partitions) => MembershipChange::Assigned {
+            generation: epoch,
+            partitions,
+            share,
+        },
+        None => MembershipChange::Beat {
+            rebalancing: false,
+            interval: u64::try_from(interval_ms).ok().map(Duration::from_millis),
+        },
+    };
+    membership(group, member, change)
+}
+
+/// Facts of a request whose answer was not read or never came.
+fn lost(facts: RequestFacts) -> Facts {
+    match facts {
+        RequestFacts::Produce {
+            acks,
+            transactional,
+            parts,
+        } => Facts::Produced(Produced {
+            acks,
+            transactional,
+            parts,
+        }),
+        _ => Facts::None,
+    }
+}
+
+/// A request that will never be answered.
+pub(crate) fn unanswered(at: Stamp, pending: Pending) -> Unanswered {
+    Unanswered {
+        operation: pending.api.name(),
+        waited: at.mono.saturating_duration_since(pending.sent),
+        facts: lost(pending.facts),
+    }
+}

@@ -1,0 +1,313 @@
+//! A Fetch or ShareFetch response as it streams by: what the application is about to see.
+//!
+//! Delivered = fetched, less aborted and control batches, less records before the offset asked for. Captures a batch only
+//! where the observer asks for its records and the budget allows. Must not open a batch.
+
+use std::{collections::BTreeMap, sync::PoisonError};
+
+use bytes::Bytes;
+
+use crate::{
+    event::{
+        BatchFact, BatchKind, BypassReason, CapturedBatch, DeliveredPart, Name, Reservation, Stamp,
+    },
+    kafka::wire::{
+        batch::BatchHeader,
+        error_code,
+        reader::TopicRef,
+        scan::{Head, Marker, PartitionHead, Sink},
+    },
+};
+
+use super::{produced::codec, sessions, shared::Shared};
+
+/// Batches reported per response; more are passed and not reported.
+const BATCHES_MAX: usize = 100_000;
+/// Aborted transactions kept per partition.
+const ABORTED_MAX: usize = 10_000;
+
+/// Collects what a response delivers.
+#[derive(Debug)]
+pub(crate) struct DeliveredSink<'a> {
+    shared: &'a Shared,
+    session: Option<&'a sessions::Shared>,
+    read_committed: bool,
+    share: bool,
+    at: Stamp,
+    pub(crate) head: Head,
+    pub(crate) parts: Vec<DeliveredPart>,
+    /// Some partition had records waiting when it was asked.
+    pub(crate) data_was_there: bool,
+    /// First error among the partitions.
+    pub(crate) error_code: i16,
+    topic: Option<Name>,
+    open: bool,
+    batches: usize,
+    /// Aborted transactions of the current partition, by first offset.
+    aborted: Vec<(i64, i64)>,
+    next_aborted: usize,
+    /// Producers whose current transaction is aborted, with the offset it began at.
+    aborting: BTreeMap<i64, i64>,
+    capture: Option<(Vec<u8>, Reservation)>,
+    acquired: Vec<(i64, i64)>,
+}
+
+impl<'a> DeliveredSink<'a> {
+    pub(crate) fn new(
+        shared: &'a Shared,
+        session: Option<&'a sessions::Shared>,
+        read_committed: bool,
+        share: bool,
+        at: Stamp,
+    ) -> Self {
+        Self {
+            shared,
+            session,
+            read_committed,
+            share,
+            at,
+            head: Head::default(),
+            parts: Vec::new(),
+            data_was_there: false,
+            error_code: 0,
+            topic: None,
+            open: false,
+            batches: 0,
+            aborted: Vec::new(),
+            next_aborted: 0,
+            aborting: BTreeMap::new(),
+            capture: None,
+            acquired: Vec::new(),
+        }
+    }
+
+    fn part(&mut self) -> Option<&mut DeliveredPart> {
+        if self.open {
+            self.parts.last_mut()
+        } else {
+            None
+        }
+    }
+
+    /// As Kafka's own consumer does it: a transaction is aborted from its first offset to its marker.
+    fn kind(&mut self, header: &BatchHeader, marker: Option<Marker>) -> BatchKind {
+        if !self.read_committed {
+            return if header.is_control() {
+                BatchKind::Control
+            } else {
+                BatchKind::Data
+            };
+        }
+        let last = header.last_offset();
+        while let Some((first, producer)) = self.aborted.get(self.next_aborted).copied()
+            && first <= last
+        {
+            self.aborting.insert(producer, first);
+            self.next_aborted = self.next_aborted.saturating_add(1);
+        }
+        if header.is_control() {
+            if marker == Some(Marker::Abort) {
+                self.aborting.remove(&header.producer_id);
+            }
+            return BatchKind::Control;
+        }
+        if header.is_transactional() && self.aborting.contains_key(&header.producer_id) {
+            BatchKind::Aborted
+        } else {
+            BatchKind::Data
+        }
+    }
+
+    fn fact(header: &BatchHeader, kind: BatchKind, asked: Option<i64>) -> BatchFact {
+        let (base_timestamp_ms, max_timestamp_ms) = header.timestamps();
+        let records = u32::try_from(header.record_count).unwrap_or(0);
+        let before = asked.map_or(0, |asked| asked.saturating_sub(header.base_offset).max(0));
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        // Where compaction left holes, fewer records than offsets stand before the one asked for.
+        let after = u32::try_from(
+            header
+                .last_offset()
+                .saturating_sub(header.base_offset)
+                .saturating_add(1),
+        )
+        .unwrap_or(u32::MAX)
+        .saturating_sub(before);
+        let delivered = if kind == BatchKind::Data {
+            records.min(after)
+        } else {
+            0
+        };
+        BatchFact {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            records,
+            delivered,
+            bytes: u32::try_from(header.total_bytes()).unwrap_or(u32::MAX),
+            base_timestamp_ms,
+            max_timestamp_ms,
+            log_append_time: header.is_log_append_time(),
+            codec: codec(header.codec()),
+            kind,
+            captured: None,
+        }
+    }
+
+    /// Share groups: what was acquired is delivered, not what the batches hold.
+    fn count_acquired(&mut self) {
+        let acquired = std::mem::take(&mut self.acquired);
+        let Some(part) = self.part() else { return };
+        for batch in &mut part.batches {
+            let overlap: i64 = acquired
+                .iter()
+                .map(|(first, last)| {
+                    (*last)
+                        .min(batch.last_offset)
+                        .saturating_sub((*first).max(batch.base_offset))
+                        .saturating_add(1)
+                        .max(0)
+                })
+                .sum();
+            batch.delivered = batch
+                .delivered
+                .min(u32::try_from(overlap).unwrap_or(u32::MAX));
+        }
+    }
+}
+
+impl Sink for DeliveredSink<'_> {
+    fn head(&mut self, head: Head) {
+        self.head = head;
+    }
+
+    fn topic(&mut self, topic: TopicRef<'_>) {
+        let name = self.shared.topics.resolve(topic);
+        self.topic = self.shared.observes(&name).then_some(name);
+    }
+
+    fn partition(&mut self, head: PartitionHead) {
+        self.open = false;
+        self.aborted.clear();
+        self.next_aborted = 0;
+        self.aborting.clear();
+        self.acquired.clear();
+        if self.error_code == 0 {
+            self.error_code = head.error_code;
+        }
+        let Some(topic) = self.topic.clone() else {
+            return;
+        };
+        let mut asked = None;
+        if let Some(session) = self.session {
+            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = session.asked(&topic, head.partition) {
+                asked = Some(known.offset);
+                if known.known_end > known.offset {
+                    self.data_was_there = true;
+                }
+                let end = if self.read_committed {
+                    head.last_stable_offset
+                } else {
+                    head.high_watermark
+                };
+                known.known_end = known.known_end.max(end);
+            }
+        }
+        self.open = true;
+        self.parts.push(DeliveredPart {
+            topic,
+            partition: head.partition,
+            asked,
+            error: error_code::failure(head.error_code),
+            high_watermark: head.high_watermark,
+            last_stable: head.last_stable_offset,
+            log_start: head.log_start_offset,
+            batches: Vec::new(),
+        });
+    }
+
+    fn aborted(&mut self, producer_id: i64, first_offset: i64) {
+        if self.read_committed && self.aborted.len() < ABORTED_MAX {
+            let at = self
+                .aborted
+                .partition_point(|(first, _)| *first <= first_offset);
+            self.aborted.insert(at, (first_offset, producer_id));
+        }
+    }
+
+    fn batch(&mut self, header: &BatchHeader, marker: Option<Marker>) -> bool {
+        let kind = self.kind(header, marker);
+        self.batches = self.batches.saturating_add(1);
+        if self.batches > BATCHES_MAX {
+            self.open = false;
+        }
+        let Some(part) = self.part() else {
+            return false;
+        };
+        let asked = part.asked;
+        let fact = Self::fact(header, kind, asked);
+        // Old records resent from the middle of a batch, all of them before the offset asked for, are no delivery.
+        let wanted = fact.delivered > 0
+            && !fact.log_append_time
+            && fact.max_timestamp_ms > fact.base_timestamp_ms;
+        let (topic, base, max) = (
+            Name::clone(&part.topic),
+            fact.base_timestamp_ms,
+            fact.max_timestamp_ms,
+        );
+        part.batches.push(fact);
+        if !wanted
+            || !self
+                .shared
+                .observer
+                .wants_records(&topic, self.at.wall_ms, base, max)
+        {
+            return false;
+        }
+        self.capture = self
+            .shared
+            .observer
+            .reserve(header.total_bytes())
+            .map(|room| (Vec::new(), room));
+        self.capture.is_some()
+    }
+
+    fn batch_bytes(&mut self, bytes: &[u8]) {
+        if let Some((kept, _)) = &mut self.capture {
+            kept.extend_from_slice(bytes);
+        }
+    }
+
+    fn batch_end(&mut self) {
+        if let Some((kept, reservation)) = self.capture.take()
+            && let Some(batch) = self.part().and_then(|p| p.batches.last_mut())
+        {
+            batch.captured = Some(CapturedBatch {
+                bytes: Bytes::from(kept),
+                reservation,
+            });
+        }
+    }
+
+    fn old_format(&mut self, _bytes: usize) {
+        self.shared.counters.add_bypass(BypassReason::OldVersion);
+    }
+
+    fn cut_off(&mut self, damaged: bool) {
+        if damaged {
+            self.shared.counters.add_bypass(BypassReason::Decode);
+        }
+    }
+
+    fn acquired(&mut self, first: i64, last: i64, _delivery_count: i16) {
+        if self.acquired.len() < BATCHES_MAX {
+            self.acquired.push((first, last));
+        }
+    }
+
+    fn partition_end(&mut self) {
+        if self.share {
+            self.count_acquired();
+        }
+        self.open = false;
+    }
+}

@@ -1,0 +1,150 @@
+//! Requests that were sent and not answered yet, in order; what the two directions of a connection share.
+//!
+//! Kafka answers in request order on a connection, so this is a FIFO. Must not do IO.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::facts::RequestFacts;
+use crate::{
+    event::Name,
+    kafka::wire::{api::ApiKey, policy::Policy},
+};
+
+/// One request that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) api: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    pub(crate) policy: Policy,
+    pub(crate) client: Name,
+    pub(crate) sent: Instant,
+    pub(crate) facts: RequestFacts,
+}
+
+/// What the next bytes from the broker answer.
+#[derive(Debug)]
+pub(crate) enum Expected {
+    /// A request.
+    Answer(Box<Pending>),
+    /// A token of the raw SASL exchange that follows SaslHandshake v0: no Kafka header on either side.
+    RawToken,
+    /// Nothing comes from the broker: we answer ourselves.
+    Ours(Vec<u8>),
+}
+
+/// How a raw SASL exchange goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RawSasl {
+    /// This many tokens are still to come from the client.
+    Tokens(u8),
+    /// Until something that can be a Kafka request arrives (GSSAPI).
+    UntilRequest,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    queue: VecDeque<Expected>,
+    raw_sasl: Option<RawSasl>,
+}
+
+/// Shared by the two directions of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    inner: Mutex<Inner>,
+    tunnel: AtomicBool,
+    /// Something of our own waits in the queue, or a tunnel begins.
+    pub(crate) changed: Notify,
+    /// An answer has gone out: there is room again.
+    pub(crate) changed_room: Notify,
+}
+
+impl InFlight {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, expected: Expected) {
+        let ours = matches!(expected, Expected::Ours(_));
+        self.lock().queue.push_back(expected);
+        if ours {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn pop(&self) -> Option<Expected> {
+        self.lock().queue.pop_front()
+    }
+
+    /// Takes our own answer where it is next.
+    pub(crate) fn pop_ours(&self) -> Option<Vec<u8>> {
+        let mut inner = self.lock();
+        if !matches!(inner.queue.front(), Some(Expected::Ours(_))) {
+            return None;
+        }
+        match inner.queue.pop_front() {
+            Some(Expected::Ours(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// Everything that will never be answered.
+    pub(crate) fn drain(&self) -> Vec<Pending> {
+        let queue = std::mem::take(&mut self.lock().queue);
+        queue
+            .into_iter()
+            .filter_map(|expected| match expected {
+                Expected::Answer(pending) => Some(*pending),
+                Expected::RawToken | Expected::Ours(_) => None,
+            })
+            .collect()
+    }
+
+    pub(crate) fn begin_raw_sasl(&self, raw: RawSasl) {
+        self.lock().raw_sasl = Some(raw);
+    }
+
+    /// Whether the frame that begins with `peek` is a raw token; counts it.
+    pub(crate) fn is_raw_token(&self, plausible_request: bool) -> bool {
+        let mut inner = self.lock();
+        match inner.raw_sasl {
+            None => false,
+            Some(RawSasl::Tokens(0)) => {
+                inner.raw_sasl = None;
+                false
+            }
+            Some(RawSasl::Tokens(left)) => {
+                inner.raw_sasl = Some(RawSasl::Tokens(left.saturating_sub(1)));
+                true
+            }
+            Some(RawSasl::UntilRequest) => {
+                if plausible_request {
+                    inner.raw_sasl = None;
+                }
+                !plausible_request
+            }
+        }
+    }
+
+    /// From now on both directions pass unread.
+    pub(crate) fn begin_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Acquire)
+    }
+}

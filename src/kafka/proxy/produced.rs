@@ -1,0 +1,136 @@
+//! A Produce request as it streams by: what is in it, per partition.
+
+use crate::{
+    event::{Codec, Name, ProducedPart, ProducerSequence, PublishOutcome},
+    kafka::wire::{
+        batch::BatchHeader,
+        reader::TopicRef,
+        scan::{Head, Marker, PartitionHead, Sink},
+    },
+};
+
+use super::shared::Shared;
+
+/// Partitions kept per request; more are passed and not reported.
+const PARTS_MAX: usize = 10_000;
+
+/// Collects the parts of a Produce request.
+#[derive(Debug)]
+pub(crate) struct ProducedSink<'a> {
+    shared: &'a Shared,
+    pub(crate) acks: i16,
+    pub(crate) transactional: bool,
+    pub(crate) parts: Vec<ProducedPart>,
+    topic: Option<Name>,
+    open: bool,
+}
+
+impl<'a> ProducedSink<'a> {
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            acks: -1,
+            transactional: false,
+            parts: Vec::new(),
+            topic: None,
+            open: false,
+        }
+    }
+
+    fn part(&mut self) -> Option<&mut ProducedPart> {
+        if self.open {
+            self.parts.last_mut()
+        } else {
+            None
+        }
+    }
+}
+
+/// Codec by its number in the batch attributes.
+pub(crate) fn codec(number: i16) -> Codec {
+    match number {
+        0 => Codec::None,
+        1 => Codec::Gzip,
+        2 => Codec::Snappy,
+        3 => Codec::Lz4,
+        4 => Codec::Zstd,
+        _ => Codec::Other,
+    }
+}
+
+impl Sink for ProducedSink<'_> {
+    fn head(&mut self, head: Head) {
+        self.acks = head.acks;
+        self.transactional = head.transactional;
+    }
+
+    fn topic(&mut self, topic: TopicRef<'_>) {
+        let name = self.shared.topics.resolve(topic);
+        self.topic = self.shared.observes(&name).then_some(name);
+    }
+
+    fn partition(&mut self, head: PartitionHead) {
+        self.open = false;
+        let Some(topic) = &self.topic else { return };
+        if self.parts.len() >= PARTS_MAX {
+            return;
+        }
+        self.open = true;
+        self.parts.push(ProducedPart {
+            topic: Name::clone(topic),
+            partition: head.partition,
+            batches: 0,
+            records: 0,
+            bytes: 0,
+            codec: Codec::None,
+            sequence: None,
+            base_timestamp_ms: 0,
+            max_timestamp_ms: 0,
+            outcome: PublishOutcome::Lost,
+        });
+    }
+
+    fn aborted(&mut self, _producer_id: i64, _first_offset: i64) {}
+
+    fn batch(&mut self, header: &BatchHeader, _marker: Option<Marker>) -> bool {
+        let (base, max) = header.timestamps();
+        if let Some(part) = self.part() {
+            if part.batches == 0 {
+                part.codec = codec(header.codec());
+                part.base_timestamp_ms = base;
+                part.sequence = (header.producer_id >= 0 && header.base_sequence >= 0).then_some(
+                    ProducerSequence {
+                        producer_id: header.producer_id,
+                        epoch: header.producer_epoch,
+                        base_sequence: header.base_sequence,
+                    },
+                );
+            }
+            part.batches = part.batches.saturating_add(1);
+            part.records = part
+                .records
+                .saturating_add(u64::try_from(header.record_count).unwrap_or(0));
+            part.bytes = part
+                .bytes
+                .saturating_add(u64::try_from(header.total_bytes()).unwrap_or(0));
+            part.max_timestamp_ms = part.max_timestamp_ms.max(max);
+        }
+        false
+    }
+
+    fn batch_bytes(&mut self, _bytes: &[u8]) {}
+
+    fn batch_end(&mut self) {}
+
+    fn old_format(&mut self, bytes: usize) {
+        if let Some(part) = self.part() {
+            part.bytes = part.bytes.saturating_add(u64::try_from(bytes).unwrap_or(0));
+        }
+    }
+
+    fn cut_off(&mut self, _damaged: bool) {}
+
+    fn acquired(&mut self, _first: i64, _last: i64, _delivery_count: i16) {}
+
+    fn partition_end(&mut self) {}
+}

@@ -1,0 +1,77 @@
+//! What the proxy needs to know, already validated.
+
+use std::{net::IpAddr, time::Duration};
+
+use crate::kafka::dial::{HostPort, TlsSettings};
+
+/// Where to listen: all addresses on one port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Addresses; where there are two, the second may be missing on the machine.
+    pub addresses: Vec<IpAddr>,
+    /// Port, 0 = any.
+    pub port: u16,
+}
+
+/// What is done with the records of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TopicMode {
+    /// Read while they pass.
+    Observe,
+    /// Passed unread.
+    Off,
+}
+
+/// Modes by topic; swapped whole on reload.
+#[derive(Debug, Clone)]
+pub struct Modes {
+    /// Where no pattern matches.
+    pub default: TopicMode,
+    /// First match wins.
+    pub topics: Vec<(regex::Regex, TopicMode)>,
+}
+
+impl Modes {
+    /// The mode of a topic.
+    #[must_use]
+    pub fn of(&self, topic: &str) -> TopicMode {
+        self.topics
+            .iter()
+            .find(|(pattern, _)| pattern.is_match(topic))
+            .map_or(self.default, |(_, mode)| *mode)
+    }
+}
+
+/// Limits; past each the proxy degrades to passing bytes, or refuses a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Client connections at a time.
+    pub connections: usize,
+    /// A frame said to be larger is no frame: the connection becomes a tunnel.
+    pub frame_bytes: usize,
+    /// An answer that names brokers is held whole up to this size, bytes.
+    pub edit_bytes: usize,
+    /// Requests without an answer per connection; past it the client is not read from.
+    pub in_flight_requests: usize,
+}
+
+/// Settings of the proxy.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Brokers to begin with.
+    pub bootstrap: Vec<HostPort>,
+    /// What the application dials.
+    pub listen: Listen,
+    /// One port per broker: this one plus the node id.
+    pub broker_listen: Listen,
+    /// Name or address given to clients; `None` = local address of the accepted socket.
+    pub advertise: Option<String>,
+    /// TLS towards the brokers.
+    pub tls: Option<TlsSettings>,
+    /// Limits.
+    pub limits: Limits,
+    /// For connecting to a broker, name resolution and TLS included.
+    pub connect_timeout: Duration,
+    /// For answering what is in flight when told to stop.
+    pub drain_timeout: Duration,
+}
