@@ -8,3 +8,12 @@ pub mod cli;
 pub mod config;
 pub mod event;
 pub mod kafka;
+
+pub mod catalog;
+pub mod metrics;
+pub mod sli;
+
+pub mod export;
+pub mod pipeline;
+
+pub mod admin;
