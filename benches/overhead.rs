@@ -2,7 +2,12 @@
 //!
 //! Rounds are interleaved, so that a busy machine is equally busy for all. Prints one markdown table: medians, ranges and
 //! ratios. Absolute times mean nothing on a shared machine; ratios in one run do.
-#![allow(missing_docs, clippy::expect_used, clippy::print_stdout, reason = "a bench talks to a person")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench talks to a person"
+)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -18,7 +23,9 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 
 use load::{
     cpu::{self, Usage},
-    paced, table::Table, volume,
+    paced,
+    table::Table,
+    volume,
 };
 use support::{
     kafka::{Kafka, KafkaSpec, Listener, Version},
@@ -65,7 +72,10 @@ fn main() {
 }
 
 fn number(variable: &str, default: usize) -> usize {
-    std::env::var(variable).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+    std::env::var(variable)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(default)
 }
 
 struct Bench {
@@ -76,29 +86,48 @@ struct Bench {
 
 impl Bench {
     fn start(kafka: &Kafka, null_port: u16) -> Self {
-        let direct: SocketAddr = kafka.bootstrap(Listener::Plaintext).parse().expect("an address");
-        let relayed: SocketAddr = kafka.address(Listener::Relayed, 1).parse().expect("an address");
+        let direct: SocketAddr = kafka
+            .bootstrap(Listener::Plaintext)
+            .parse()
+            .expect("an address");
+        let relayed: SocketAddr = kafka
+            .address(Listener::Relayed, 1)
+            .parse()
+            .expect("an address");
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         let listen = SocketAddr::from(([127, 0, 0, 1], null_port));
         command.args(["null-proxy", &listen.to_string(), &relayed.to_string()]);
         let mut null = Process::spawn("null proxy", &mut command);
-        null.wait_for("listening", Duration::from_secs(10), |line| line.starts_with("listening").then_some(()));
+        null.wait_for("listening", Duration::from_secs(10), |line| {
+            line.starts_with("listening").then_some(())
+        });
         let throughline = Throughline::start(ThroughlineSpec::new(&direct.to_string()));
-        Self { direct, null: (listen, null), throughline }
+        Self {
+            direct,
+            null: (listen, null),
+            throughline,
+        }
     }
 
     fn paths(&self) -> [(&'static str, String, Option<u32>); 3] {
         [
             ("direct", self.direct.to_string(), None),
             ("null", self.null.0.to_string(), Some(self.null.1.id())),
-            ("throughline", self.throughline.bootstrap(), Some(self.throughline.id())),
+            (
+                "throughline",
+                self.throughline.bootstrap(),
+                Some(self.throughline.id()),
+            ),
         ]
     }
 
     fn idle_memory(&self) {
         for (path, _, pid) in self.paths() {
             if let Some(pid) = pid {
-                eprintln!("{path}: {:.1} MB resident before any connection", cpu::resident_mb(pid));
+                eprintln!(
+                    "{path}: {:.1} MB resident before any connection",
+                    cpu::resident_mb(pid)
+                );
             }
         }
     }
@@ -121,11 +150,27 @@ impl Bench {
         let after = Usage::of(pid);
         // Bytes enter and leave the proxy: CPU is per GB of in + out.
         let gigabytes = 2.0 * megabytes as f64 / 1000.0;
-        table.add("produce MB/s (1 KB, uncompressed)", path, megabytes as f64 / produced.as_secs_f64());
-        table.add("consume MB/s", path, megabytes as f64 / consumed.as_secs_f64());
+        table.add(
+            "produce MB/s (1 KB, uncompressed)",
+            path,
+            megabytes as f64 / produced.as_secs_f64(),
+        );
+        table.add(
+            "consume MB/s",
+            path,
+            megabytes as f64 / consumed.as_secs_f64(),
+        );
         if pid.is_some() {
-            table.add("CPU s per GB of in+out, produce", path, between.since(before) / gigabytes);
-            table.add("CPU s per GB of in+out, consume", path, after.since(between) / gigabytes);
+            table.add(
+                "CPU s per GB of in+out, produce",
+                path,
+                between.since(before) / gigabytes,
+            );
+            table.add(
+                "CPU s per GB of in+out, consume",
+                path,
+                after.since(between) / gigabytes,
+            );
         }
     }
 
@@ -135,19 +180,35 @@ impl Bench {
         let alone = paced::ping_pong(address, 4_000);
         let used = Usage::of(pid).since(before);
         for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-            table.add(&format!("ack {name}, one connection, µs"), path, alone.quantile_us(share));
+            table.add(
+                &format!("ack {name}, one connection, µs"),
+                path,
+                alone.quantile_us(share),
+            );
         }
         if pid.is_some() {
-            table.add("CPU µs per small request, one connection", path, used * 1e6 / 4_000.0);
+            table.add(
+                "CPU µs per small request, one connection",
+                path,
+                used * 1e6 / 4_000.0,
+            );
         }
         let before = Usage::of(pid);
         let many = paced::many(address, 100, 200, 50, Duration::from_secs(6));
         let used = Usage::of(pid).since(before);
         for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
-            table.add(&format!("ack {name}, 100 topics × 50/s, 200 connections, µs"), path, many.quantile_us(share));
+            table.add(
+                &format!("ack {name}, 100 topics × 50/s, 200 connections, µs"),
+                path,
+                many.quantile_us(share),
+            );
         }
         if pid.is_some() {
-            table.add("CPU µs per small request, 200 connections", path, used * 1e6 / many.count() as f64);
+            table.add(
+                "CPU µs per small request, 200 connections",
+                path,
+                used * 1e6 / many.count() as f64,
+            );
         }
     }
 
@@ -158,7 +219,11 @@ impl Bench {
         let (fresh, pid, address) = self.fresh(path, address);
         table.add("resident MB, idle", path, cpu::resident_mb(pid));
         let idle = paced::idle(address, 100);
-        table.add("resident MB, 100 idle connections", path, cpu::resident_mb(pid));
+        table.add(
+            "resident MB, 100 idle connections",
+            path,
+            cpu::resident_mb(pid),
+        );
         drop(idle);
         let peak = paced::watching(pid, || {
             paced::many(address, 100, 200, 50, Duration::from_secs(6));
@@ -178,14 +243,23 @@ impl Bench {
             let mut command = Command::new(std::env::current_exe().expect("this program"));
             command.args(["null-proxy", &listen.to_string(), &self.direct.to_string()]);
             let mut null = Process::spawn("null proxy", &mut command);
-            null.wait_for("listening", Duration::from_secs(10), |line| line.starts_with("listening").then_some(()));
+            null.wait_for("listening", Duration::from_secs(10), |line| {
+                line.starts_with("listening").then_some(())
+            });
             let pid = null.id();
             return (Fresh::Null(null), pid, listen);
         }
         let throughline = Throughline::start(ThroughlineSpec::new(&self.direct.to_string()));
         let pid = throughline.id();
         let address = throughline.bootstrap().parse().unwrap_or(address);
-        (Fresh::Throughline(Started { _running: throughline, broker: self.direct }), pid, address)
+        (
+            Fresh::Throughline(Started {
+                _running: throughline,
+                broker: self.direct,
+            }),
+            pid,
+            address,
+        )
     }
 }
 
@@ -203,23 +277,34 @@ struct Started {
 impl Started {
     /// Starts it a few times and asks `/readyz` in a tight loop.
     fn ready_ms(&self) -> Vec<f64> {
-        (0..9).map(|_| cpu::ready_ms(env!("CARGO_BIN_EXE_throughline"), self.broker)).collect()
+        (0..9)
+            .map(|_| cpu::ready_ms(env!("CARGO_BIN_EXE_throughline"), self.broker))
+            .collect()
     }
 }
 
 /// Copies bytes both ways and nothing else: what any proxy in user space must pay.
 fn null_proxy(listen: &str, target: &str) {
     let target: SocketAddr = target.parse().expect("an address");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(listen).await.expect("a listener");
+        let listener = tokio::net::TcpListener::bind(listen)
+            .await
+            .expect("a listener");
         println!("listening {listen}");
         while let Ok((mut client, _)) = listener.accept().await {
             tokio::spawn(async move {
-                let Ok(mut broker) = tokio::net::TcpStream::connect(target).await else { return };
+                let Ok(mut broker) = tokio::net::TcpStream::connect(target).await else {
+                    return;
+                };
                 client.set_nodelay(true).ok();
                 broker.set_nodelay(true).ok();
-                tokio::io::copy_bidirectional(&mut client, &mut broker).await.ok();
+                tokio::io::copy_bidirectional(&mut client, &mut broker)
+                    .await
+                    .ok();
             });
         }
     });

@@ -30,7 +30,9 @@ pub(crate) struct Latencies(Vec<Duration>);
 impl Latencies {
     pub(crate) fn quantile_us(&self, share: f64) -> f64 {
         let at = (self.0.len() as f64 * share) as usize;
-        self.0.get(at.min(self.0.len().saturating_sub(1))).map_or(0.0, |d| d.as_secs_f64() * 1e6)
+        self.0
+            .get(at.min(self.0.len().saturating_sub(1)))
+            .map_or(0.0, |d| d.as_secs_f64() * 1e6)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -44,7 +46,10 @@ impl Latencies {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 fn records() -> Bytes {
@@ -63,7 +68,10 @@ fn records() -> Bytes {
         headers: Default::default(),
     };
     let mut out = BytesMut::new();
-    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    let options = RecordEncodeOptions {
+        version: 2,
+        compression: Compression::None,
+    };
     RecordBatchEncoder::encode(&mut out, [&record], &options).expect("a batch");
     out.freeze()
 }
@@ -86,7 +94,10 @@ fn request(topic: &str) -> Vec<u8> {
     let mut body = BytesMut::new();
     header.encode(&mut body, 2).expect("a header");
     produce.encode(&mut body, 9).expect("a request");
-    let mut frame = i32::try_from(body.len()).expect("a length").to_be_bytes().to_vec();
+    let mut frame = i32::try_from(body.len())
+        .expect("a length")
+        .to_be_bytes()
+        .to_vec();
     frame.extend_from_slice(&body);
     frame
 }
@@ -96,7 +107,10 @@ async fn round_trip(socket: &mut TcpStream, request: &[u8], answer: &mut Vec<u8>
     socket.write_all(request).await.expect("a request sent");
     let mut length = [0; 4];
     socket.read_exact(&mut length).await.expect("an answer");
-    answer.resize(usize::try_from(i32::from_be_bytes(length)).expect("a length"), 0);
+    answer.resize(
+        usize::try_from(i32::from_be_bytes(length)).expect("a length"),
+        0,
+    );
     socket.read_exact(answer).await.expect("the whole answer");
     start.elapsed()
 }
@@ -135,7 +149,13 @@ fn topic_once(address: SocketAddr, topic: &str) {
 }
 
 /// `connections` over `topics`, each topic at `per_second` records in all, for a while.
-pub(crate) fn many(address: SocketAddr, topics: usize, connections: usize, per_second: usize, length: Duration) -> Latencies {
+pub(crate) fn many(
+    address: SocketAddr,
+    topics: usize,
+    connections: usize,
+    per_second: usize,
+    length: Duration,
+) -> Latencies {
     for i in 0..topics {
         topic_once(address, &format!("paced-{i}"));
     }
@@ -168,7 +188,10 @@ pub(crate) fn many(address: SocketAddr, topics: usize, connections: usize, per_s
 }
 
 /// Connections that said something once and are quiet now; closed on drop.
-pub(crate) fn idle(address: SocketAddr, connections: usize) -> (tokio::runtime::Runtime, Vec<TcpStream>) {
+pub(crate) fn idle(
+    address: SocketAddr,
+    connections: usize,
+) -> (tokio::runtime::Runtime, Vec<TcpStream>) {
     topic_once(address, "ping");
     let runtime = runtime();
     let sockets = runtime.block_on(async {

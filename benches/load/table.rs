@@ -11,18 +11,28 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(rounds: usize) -> Self {
-        Self { rounds, rows: Vec::new(), values: BTreeMap::new() }
+        Self {
+            rounds,
+            rows: Vec::new(),
+            values: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn add(&mut self, row: &str, path: &'static str, value: f64) {
         if !self.rows.iter().any(|r| r == row) {
             self.rows.push(row.to_owned());
         }
-        self.values.entry((row.to_owned(), path)).or_default().push(value);
+        self.values
+            .entry((row.to_owned(), path))
+            .or_default()
+            .push(value);
     }
 
     pub(crate) fn markdown(&self, paths: &[&'static str]) -> String {
-        let mut out = format!("Medians of {} interleaved rounds, [lowest to highest].\n\n| |", self.rounds);
+        let mut out = format!(
+            "Medians of {} interleaved rounds, [lowest to highest].\n\n| |",
+            self.rounds
+        );
         for path in paths {
             out += &format!(" {path} |");
         }
@@ -42,7 +52,11 @@ impl Table {
     }
 
     fn sorted(&self, row: &str, path: &'static str) -> Vec<f64> {
-        let mut values = self.values.get(&(row.to_owned(), path)).cloned().unwrap_or_default();
+        let mut values = self
+            .values
+            .get(&(row.to_owned(), path))
+            .cloned()
+            .unwrap_or_default();
         values.sort_by(f64::total_cmp);
         values
     }
@@ -56,7 +70,12 @@ impl Table {
         let values = self.sorted(row, path);
         match (self.median(row, path), values.first(), values.last()) {
             (Some(median), Some(low), Some(high)) if values.len() > 1 => {
-                format!(" {} [{} to {}] |", figure(median), figure(*low), figure(*high))
+                format!(
+                    " {} [{} to {}] |",
+                    figure(median),
+                    figure(*low),
+                    figure(*high)
+                )
             }
             (Some(median), ..) => format!(" {} |", figure(median)),
             _ => " |".to_owned(),

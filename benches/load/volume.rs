@@ -17,16 +17,24 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 fn config(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("broker.address.family", "v4");
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("broker.address.family", "v4");
     config
 }
 
 /// Creates a topic.
 pub(crate) fn create(bootstrap: &str, topic: &str, partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create().expect("an admin client");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let admin: AdminClient<DefaultClientContext> =
+        config(bootstrap).create().expect("an admin client");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    let done = runtime.block_on(admin.create_topics([&new], &AdminOptions::new())).expect("an answer");
+    let done = runtime
+        .block_on(admin.create_topics([&new], &AdminOptions::new()))
+        .expect("an answer");
     assert!(done.iter().all(Result::is_ok), "{done:?}");
 }
 
@@ -44,7 +52,9 @@ pub(crate) fn produce(bootstrap: &str, topic: &str, megabytes: usize) -> Duratio
     let start = Instant::now();
     for i in 0..records {
         let partition = i32::try_from(i / 200 % 6).unwrap_or(0);
-        let mut record = BaseRecord::<(), [u8]>::to(topic).payload(payload.as_slice()).partition(partition);
+        let mut record = BaseRecord::<(), [u8]>::to(topic)
+            .payload(payload.as_slice())
+            .partition(partition);
         while let Err((_, back)) = producer.send(record) {
             producer.poll(Duration::from_millis(5));
             record = back;
@@ -70,14 +80,18 @@ pub(crate) fn consume(bootstrap: &str, topic: &str, megabytes: usize) -> Duratio
         .expect("a consumer");
     let mut all = TopicPartitionList::new();
     for partition in 0..6 {
-        all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+        all.add_partition_offset(topic, partition, Offset::Beginning)
+            .expect("an offset");
     }
     let records = megabytes * 1_000_000 / RECORD_BYTES;
     let start = Instant::now();
     consumer.assign(&all).expect("an assignment");
     let mut seen = 0;
     while seen < records {
-        assert!(start.elapsed() < LIMIT, "{seen} of {records} records in time");
+        assert!(
+            start.elapsed() < LIMIT,
+            "{seen} of {records} records in time"
+        );
         if let Some(message) = consumer.poll(Duration::from_millis(100)) {
             seen += usize::from(message.expect("a record").payload().is_some());
         }
