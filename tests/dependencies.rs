@@ -1,4 +1,12 @@
 //! What is linked into the binary has a licence deny.toml allows, and nothing it bans.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking, with a message that says what was seen"
+)]
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 

@@ -56,6 +56,7 @@ fn records() -> Bytes {
     let record = Record {
         transactional: false,
         control: false,
+        delete_horizon: false,
         partition_leader_epoch: -1,
         producer_id: -1,
         producer_epoch: -1,

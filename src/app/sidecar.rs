@@ -22,7 +22,7 @@ use super::{control::Switches, logging::Level, opener::Opener, settings, watch a
 use crate::{
     admin::{self, Readiness, Sources, Token},
     config::Config,
-    event::{DataplaneCounters, Observer},
+    event::DataplaneCounters,
     kafka::{
         dial::tls::TlsError,
         proxy::{Handle, Proxy},
@@ -80,6 +80,16 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+impl StartError {
+    fn app_listener(config: &Config, source: io::Error) -> Self {
+        Self::Listen {
+            key: "kafka.listen",
+            address: config.kafka.listen.to_string(),
+            source,
+        }
+    }
+}
+
 /// A running sidecar.
 #[derive(Debug)]
 pub(crate) struct Sidecar {
@@ -120,26 +130,18 @@ impl Sidecar {
         );
         let proxy_settings = settings::proxy(config).map_err(StartError::Tls)?;
         let (bootstrap, tls) = (proxy_settings.bootstrap.clone(), proxy_settings.tls.clone());
-        let observer: Arc<dyn Observer> = hot;
         let proxy = Proxy::bind(
             proxy_settings,
             Arc::clone(&modes),
             Arc::clone(&counters),
-            observer,
+            hot,
         )
-        .map_err(|source| StartError::Listen {
-            key: "kafka.listen",
-            address: config.kafka.listen.to_string(),
-            source,
-        })?;
+        .map_err(|source| StartError::app_listener(config, source))?;
         let (listen, handle) = (proxy.local_addresses(), proxy.handle());
         let (admin_listeners, admin) = admin_listeners(config)?;
 
         let readiness = Arc::new(Readiness::new(&watching::GATES));
-        readiness.open(
-            "listener",
-            format!("serving on {}", watching::list(&listen)),
-        );
+        readiness.open("listener", watching::serving(&listen));
         let asked_to_stop = Arc::new(Notify::new());
         let switches = Arc::new(Switches::new(
             config,
@@ -154,11 +156,7 @@ impl Sidecar {
             readiness: Arc::clone(&readiness),
             config: switches.effective(),
             control: Arc::clone(&switches) as Arc<dyn admin::Control>,
-            token: config
-                .admin
-                .token
-                .as_ref()
-                .and_then(|t| Token::new(t.expose())),
+            token: token(config),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             counters: Arc::clone(&counters),
         });
@@ -236,6 +234,14 @@ fn registry(
 
 fn api_label(key: i16) -> &'static str {
     ApiKey(key).name()
+}
+
+fn token(config: &Config) -> Option<Token> {
+    config
+        .admin
+        .token
+        .as_ref()
+        .and_then(|t| Token::new(t.expose()))
 }
 
 /// The bound listeners, and the first one's address.

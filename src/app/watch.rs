@@ -53,6 +53,11 @@ pub(crate) fn list(addresses: &[SocketAddr]) -> String {
         .join(", ")
 }
 
+/// Note of the gate `listener`.
+pub(crate) fn serving(addresses: &[SocketAddr]) -> String {
+    format!("serving on {}", list(addresses))
+}
+
 impl Watch {
     /// Watches until told to stop.
     pub(crate) async fn run(self, stopped: watch::Receiver<bool>) {
