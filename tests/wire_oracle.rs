@@ -2,6 +2,13 @@
 //!
 //! Random messages of every version are drawn and written by the schemas (`support/schemas.rs`). In the crate's range the
 //! bytes must also decode and encode there to the same bytes, so the writer is not the only witness. Addresses: `wire_addresses`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "support/oracle.rs"]
 mod oracle;

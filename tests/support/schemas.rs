@@ -385,6 +385,20 @@ impl Schema {
         out
     }
 
+    /// Bytes of a FetchResponse or ShareFetchResponse up to the end of its responses array.
+    pub(crate) fn trailer_at(&self, version: i16, value: &Value) -> usize {
+        let mut bare = value.clone();
+        let map = bare.as_object_mut().unwrap();
+        map.remove(UNKNOWN_TAGS);
+        if self.name == "FetchResponse" {
+            map.remove("NodeEndpoints");
+            self.encode(version, &bare).len() - 1
+        } else {
+            map.insert("NodeEndpoints".to_owned(), Value::Array(vec![]));
+            self.encode(version, &bare).len() - 2
+        }
+    }
+
     fn encode_struct(&self, list: &[Field], version: i16, value: &Value, out: &mut Vec<u8>) {
         let flexible = self.flexible.contains(version);
         let mut tags: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
