@@ -74,6 +74,11 @@ pub fn limits() -> Limits {
 
 /// Starts a proxy before `broker`.
 pub fn rig(broker: SocketAddr, limits: Limits) -> Rig {
+    rig_with_ports(broker, limits, 0)
+}
+
+/// The same, with broker listeners from `base` on.
+pub fn rig_with_ports(broker: SocketAddr, limits: Limits, base: u16) -> Rig {
     let listen = Listen {
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         port: 0,
@@ -84,7 +89,10 @@ pub fn rig(broker: SocketAddr, limits: Limits) -> Rig {
             port: broker.port(),
         }],
         listen: listen.clone(),
-        broker_listen: listen,
+        broker_listen: Listen {
+            port: base,
+            ..listen
+        },
         advertise: None,
         tls: None,
         limits,
