@@ -1,4 +1,12 @@
 //! What the dataplane does at its edges: versions, raw SASL, foreign protocols, limits, resets, drain.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking, with a message that says what was seen"
+)]
 
 mod fake;
 

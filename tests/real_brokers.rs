@@ -335,7 +335,6 @@ macro_rules! both_ways {
         mod proxied {
             $(
                 #[test]
-                #[ignore = "until the sidecar serves"]
                 fn $name() {
                     super::$name(super::Way::proxied);
                 }

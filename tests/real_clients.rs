@@ -372,7 +372,6 @@ macro_rules! each_client {
             use super::*;
             $(
                 #[test]
-                #[ignore = "until the sidecar serves"]
                 fn $name() {
                     same_over($client, Route::Throughline);
                 }

@@ -53,17 +53,26 @@ fn filter(level: LogLevel) -> LevelFilter {
 /// # Errors
 /// When called twice.
 pub(crate) fn start(config: &LogConfig, color: bool) -> Result<Log, SetGlobalDefaultError> {
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX).finish(std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES_MAX)
+        .finish(std::io::stderr());
     let (level, handle) = reload::Layer::new(filter(config.level));
     let registry = tracing_subscriber::registry().with(level);
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match config.format {
-        LogFormat::Json => tracing::subscriber::set_global_default(registry.with(layer.json().flatten_event(true)))?,
+        LogFormat::Json => tracing::subscriber::set_global_default(
+            registry.with(layer.json().flatten_event(true)),
+        )?,
         LogFormat::Text => {
             let color = color && std::io::stderr().is_terminal();
-            tracing::subscriber::set_global_default(registry.with(layer.with_ansi(color).with_target(false)))?;
+            tracing::subscriber::set_global_default(
+                registry.with(layer.with_ansi(color).with_target(false)),
+            )?;
         }
     }
-    Ok(Log { _guard: guard, level: Level(handle) })
+    Ok(Log {
+        _guard: guard,
+        level: Level(handle),
+    })
 }

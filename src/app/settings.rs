@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
-    config::{Config, ContextConfig, ListenAddress, ListenHost, Mode, TlsConfig},
+    config::{self, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, TlsConfig},
     kafka::{
         dial::{
             HostPort, TlsSettings,
@@ -13,6 +13,8 @@ use crate::{
         },
         proxy::settings::{Limits, Listen, Modes, Settings, TopicMode},
     },
+    pipeline::{self, Fold},
+    sli::{Objective, Sli},
 };
 
 /// Settings of the proxy.
@@ -36,30 +38,50 @@ pub(crate) fn proxy(config: &Config) -> Result<Settings, TlsError> {
 
 /// The brokers to begin with.
 pub(crate) fn bootstrap(config: &Config) -> Vec<HostPort> {
-    config.kafka.bootstrap.iter().map(|b| HostPort { host: b.host.clone(), port: b.port }).collect()
+    config
+        .kafka
+        .bootstrap
+        .iter()
+        .map(|b| HostPort {
+            host: b.host.clone(),
+            port: b.port,
+        })
+        .collect()
 }
 
 /// TLS towards the brokers.
 pub(crate) fn tls(config: &TlsConfig) -> Result<TlsSettings, TlsError> {
-    let identity = config.identity.as_ref().map(|i| (i.chain.clone(), i.key.clone_key()));
+    let identity = config
+        .identity
+        .as_ref()
+        .map(|i| (i.chain.clone(), i.key.clone_key()));
     Ok(TlsSettings {
         client: client_config(TlsMaterial {
             roots: config.roots.clone(),
             identity,
             insecure_skip_verify: config.insecure_skip_verify,
         })?,
-        server_name: config.server_name.as_ref().map(|n| n.to_str().as_ref().into()),
+        server_name: config
+            .server_name
+            .as_ref()
+            .map(|n| n.to_str().as_ref().into()),
     })
 }
 
 fn listen(address: &ListenAddress) -> Listen {
-    Listen { addresses: addresses(address), port: address.port }
+    Listen {
+        addresses: addresses(address),
+        port: address.port,
+    }
 }
 
 /// The IP addresses of a listener; both loopbacks for `localhost`, because Node.js dials `::1`.
 pub(crate) fn addresses(address: &ListenAddress) -> Vec<IpAddr> {
     match address.host {
-        ListenHost::Loopbacks => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+        ListenHost::Loopbacks => vec![
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ],
         ListenHost::Ip(ip) => vec![ip],
     }
 }
@@ -68,7 +90,11 @@ pub(crate) fn addresses(address: &ListenAddress) -> Vec<IpAddr> {
 pub(crate) fn modes(context: &ContextConfig) -> Modes {
     Modes {
         default: mode(context.mode),
-        topics: context.topics.iter().map(|t| (t.pattern.regex().clone(), mode(t.mode))).collect(),
+        topics: context
+            .topics
+            .iter()
+            .map(|t| (t.pattern.regex().clone(), mode(t.mode)))
+            .collect(),
     }
 }
 
@@ -76,5 +102,37 @@ fn mode(mode: Mode) -> TopicMode {
     match mode {
         Mode::Observe => TopicMode::Observe,
         Mode::Off => TopicMode::Off,
+    }
+}
+
+/// Objectives of the engine.
+pub(crate) fn objectives(config: &Config) -> Vec<Objective> {
+    let sli = |sli| match sli {
+        config::Sli::Publish => Sli::Publish,
+        config::Sli::Availability => Sli::Availability,
+        config::Sli::Latency => Sli::Latency,
+    };
+    let all = config.objectives.iter().map(|o| Objective {
+        topic: Some(o.pattern.regex().clone()),
+        group: None,
+        sli: sli(o.sli),
+        threshold: o.threshold,
+        target: Some(o.target),
+    });
+    all.collect()
+}
+
+/// Limits and labels of the pipeline.
+pub(crate) fn pipeline(config: &Config) -> pipeline::Settings {
+    let fold = |rule: &NameRule| Fold {
+        pattern: rule.pattern.regex().clone(),
+        label: rule.replacement.as_str().into(),
+    };
+    pipeline::Settings {
+        queue_events: config.limits.queue_events,
+        telemetry_bytes: config.limits.telemetry_bytes.get(),
+        partitions: config.metrics.partitions,
+        names: config.names.iter().map(fold).collect(),
+        ..pipeline::Settings::default()
     }
 }

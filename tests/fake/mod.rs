@@ -1,4 +1,12 @@
 //! A proxy in this process between a scripted client and a scripted broker: bytes in, bytes out, nothing else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking, with a message that says what was seen"
+)]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 use std::{

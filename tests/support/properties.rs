@@ -18,6 +18,9 @@ pub(super) fn render(
         Some(port) => {
             lines.set("broker.id", node.id);
             lines.set("zookeeper.connect", format!("127.0.0.1:{port}"));
+            // The default of 6 s is too short for a machine that also compiles.
+            lines.set("zookeeper.connection.timeout.ms", 60_000);
+            lines.set("zookeeper.session.timeout.ms", 30_000);
         }
         None => quorum(&mut lines, nodes, node),
     }

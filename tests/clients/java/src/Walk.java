@@ -35,7 +35,7 @@ final class Walk {
             read(consumer, 2, others, 20, end, 50);
             consumer.resume(List.of(zero));
             next.put(zero, 20L);
-            rest(consumer, all, end);
+            until(consumer, 3, new HashMap<>(end));
             commits(consumer, end);
         }
         Out.line("done", "records", printed);
@@ -49,10 +49,6 @@ final class Walk {
             stop.put(partition, Math.min(from + count, end.get(partition)));
         }
         until(consumer, phase, stop);
-    }
-
-    private void rest(Consumer<byte[], byte[]> consumer, List<TopicPartition> all, Map<TopicPartition, Long> end) {
-        until(consumer, 3, new HashMap<>(end));
     }
 
     /** Reads each partition up to its stop; what the client hands out beyond it is dropped and read again later. */
