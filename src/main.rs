@@ -2,7 +2,10 @@
 use std::{sync::Arc, time::Duration};
 use throughline::{
     event::*,
-    kafka::{dial::HostPort, proxy::{Proxy, settings::*}},
+    kafka::{
+        dial::HostPort,
+        proxy::{Proxy, settings::*},
+    },
 };
 #[derive(Debug)]
 struct Print;
