@@ -4,8 +4,21 @@
 //! indicators. Modules stand here in dependency order: each uses only those above it (`tests/architecture.rs` holds the
 //! exact table, which `ARCHITECTURE.md` prints).
 
-pub mod cli;
-pub mod config;
-pub mod demo;
 pub mod event;
+
 pub mod kafka;
+pub mod metrics;
+pub mod sli;
+
+pub mod catalog;
+pub mod export;
+pub mod pipeline;
+
+pub mod admin;
+pub mod config;
+pub mod lifecycle;
+
+pub mod cli;
+pub mod demo;
+
+pub mod app;

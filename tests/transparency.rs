@@ -1,5 +1,13 @@
 //! What a client sends arrives at the broker byte for byte, and the answers arrive byte for byte but for the addresses and
 //! versions that must be replaced, however the bytes are cut.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking, with a message that says what was seen"
+)]
 
 mod fake;
 
@@ -113,54 +121,41 @@ fn name(text: &str) -> TopicName {
     TopicName(StrBytes::from_string(text.to_owned()))
 }
 
+/// One request and its answer, in the header forms of the version.
+fn framed(
+    key: i16,
+    version: i16,
+    first_flexible: i16,
+    id: i32,
+    asked: &[u8],
+    answered: &[u8],
+) -> Exchange {
+    let flexible = version >= first_flexible;
+    Exchange {
+        request: request(key, version, id, "app", if flexible { 2 } else { 1 }, asked),
+        response: response(id, flexible, answered),
+    }
+}
+
 fn exchange(kind: &Kind, id: i32) -> Exchange {
     match kind {
         Kind::Opaque {
             key,
             version,
-            request: body,
-            response: answer,
+            request,
+            response,
         }
         | Kind::Noise {
             key,
             version,
-            request: body,
-            response: answer,
-        } => Exchange {
-            request: request(*key, *version, id, "any", 1, body),
-            response: response(id, false, answer),
-        },
+            request,
+            response,
+        } => framed(*key, *version, i16::MAX, id, request, response),
         Kind::Produce {
             version,
             acks,
             body,
-        } => {
-            let mut partition = produce_request::PartitionProduceData::default();
-            partition.records = Some(batch(0, 3, *body));
-            let mut topic = produce_request::TopicProduceData::default();
-            topic.name = name("orders");
-            topic.partition_data = vec![partition];
-            let mut produce = ProduceRequest::default();
-            produce.acks = *acks;
-            produce.topic_data = vec![topic];
-            let flexible = *version >= 9;
-            let answer = encode(&ProduceResponse::default(), *version);
-            Exchange {
-                request: request(
-                    0,
-                    *version,
-                    id,
-                    "app",
-                    if flexible { 2 } else { 1 },
-                    &encode(&produce, *version),
-                ),
-                response: if *acks == 0 {
-                    Vec::new()
-                } else {
-                    response(id, flexible, &answer)
-                },
-            }
-        }
+        } => produce(*version, *acks, *body, id),
         Kind::Fetch {
             version,
             batches,
@@ -169,42 +164,31 @@ fn exchange(kind: &Kind, id: i32) -> Exchange {
         Kind::Commit { version } => {
             let mut commit = OffsetCommitRequest::default();
             commit.group_id = kafka_protocol::messages::GroupId(StrBytes::from_static_str("g"));
-            let flexible = *version >= 8;
-            Exchange {
-                request: request(
-                    8,
-                    *version,
-                    id,
-                    "app",
-                    if flexible { 2 } else { 1 },
-                    &encode(&commit, *version),
-                ),
-                response: response(
-                    id,
-                    flexible,
-                    &encode(&OffsetCommitResponse::default(), *version),
-                ),
-            }
+            let answer = encode(&OffsetCommitResponse::default(), *version);
+            framed(8, *version, 8, id, &encode(&commit, *version), &answer)
         }
         Kind::Metadata { version, brokers } => {
-            let flexible = *version >= 9;
-            Exchange {
-                request: request(
-                    3,
-                    *version,
-                    id,
-                    "app",
-                    if flexible { 2 } else { 1 },
-                    &[0; 9],
-                ),
-                response: response(
-                    id,
-                    flexible,
-                    &encode(&metadata(*version, *brokers), *version),
-                ),
-            }
+            let answer = encode(&metadata(*version, *brokers), *version);
+            framed(3, *version, 9, id, &[0; 9], &answer)
         }
     }
+}
+
+fn produce(version: i16, acks: i16, body: usize, id: i32) -> Exchange {
+    let mut partition = produce_request::PartitionProduceData::default();
+    partition.records = Some(batch(0, 3, body));
+    let mut topic = produce_request::TopicProduceData::default();
+    topic.name = name("orders");
+    topic.partition_data = vec![partition];
+    let mut produce = ProduceRequest::default();
+    produce.acks = acks;
+    produce.topic_data = vec![topic];
+    let answer = encode(&ProduceResponse::default(), version);
+    let mut exchange = framed(0, version, 9, id, &encode(&produce, version), &answer);
+    if acks == 0 {
+        exchange.response.clear();
+    }
+    exchange
 }
 
 fn fetch(version: i16, batches: usize, body: usize, id: i32) -> Exchange {

@@ -55,7 +55,7 @@ pub(super) struct RunArguments {
 pub(super) struct CheckArguments {
     #[command(flatten)]
     pub(super) overrides: Overrides,
-    /// Check the configuration alone; dial nothing
+    /// Check the configuration alone, which then may lack kafka.bootstrap; dial nothing
     #[arg(long)]
     pub(super) offline: bool,
 }

@@ -133,7 +133,11 @@ pub fn parse(
             sources: run.overrides.sources(process, config_variable),
         }),
         Subcommand::Check(check) => Request::Check(Check {
-            sources: check.overrides.sources(process, config_variable),
+            // In CI the brokers' addresses may not be known yet: a pod has them in its environment.
+            sources: Sources {
+                needs_bootstrap: !check.offline,
+                ..check.overrides.sources(process, config_variable)
+            },
             offline: check.offline,
         }),
         Subcommand::Demo(demo) if demo.otlp_endpoint.is_some() => {
@@ -201,3 +205,171 @@ fn refuse(error: &clap::Error, build: Build<'_>, streams: &mut Streams<'_>) -> i
 
 /// Colours are decided here, per stream, and not by clap from its own look at the terminal.
 const COLOR: ColorChoice = ColorChoice::Always;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUILD: Build<'static> = Build {
+        librdkafka: "9.9.9",
+    };
+
+    /// What `throughline` with these words does, prints on stdout, and prints on stderr.
+    fn ask(words: &[&str]) -> (Request, String, String) {
+        let words: Vec<OsString> = [&["throughline"], words]
+            .concat()
+            .iter()
+            .map(OsString::from)
+            .collect();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut streams = Streams {
+            out: &mut out,
+            err: &mut err,
+            out_color: false,
+            err_color: false,
+        };
+        let variable = Some(OsString::from("from-env.yaml"));
+        let request = parse(&words, Sources::default(), variable, BUILD, &mut streams).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (request, text(out), text(err))
+    }
+
+    #[test]
+    fn run_hands_its_flags_to_the_configuration() {
+        let (request, ..) = ask(&[
+            "run",
+            "--bootstrap",
+            "a:1,b:2",
+            "--listen=localhost:1",
+            "--mode",
+            "off",
+            "--set",
+            "log.level=debug",
+            "--set",
+            "names=[{match: 'a=b', as: c}]",
+        ]);
+        let Request::Run(run) = request else {
+            panic!("{request:?}");
+        };
+        let given: Vec<String> = run
+            .sources
+            .overrides
+            .iter()
+            .map(|o| format!("{}|{}|{}", o.flag, o.key, o.value))
+            .collect();
+        assert_eq!(
+            given,
+            [
+                "--bootstrap|kafka.bootstrap|a:1,b:2",
+                "--listen|kafka.listen|localhost:1",
+                "--mode|context.mode|off",
+                "--set log.level|log.level|debug",
+                "--set names|names|[{match: 'a=b', as: c}]",
+            ]
+        );
+        assert!(run.sources.needs_bootstrap);
+        assert_eq!(run.sources.file, Some("from-env.yaml".into()));
+        assert_eq!(run.sources.command.first().unwrap(), "throughline");
+    }
+
+    #[test]
+    fn check_and_demo_are_typed() {
+        let (request, ..) = ask(&["check", "--config", "x.yaml", "--offline"]);
+        assert!(
+            matches!(request, Request::Check(Check { offline: true, sources }) if sources.file == Some("x.yaml".into()))
+        );
+        let (request, ..) = ask(&[
+            "demo",
+            "--bootstrap",
+            "a:1,[::1]:2",
+            "--duration",
+            "60s",
+            "--no-color",
+        ]);
+        let Request::Demo(demo) = request else {
+            panic!("{request:?}");
+        };
+        assert_eq!(
+            (demo.bootstrap.len(), demo.duration, demo.no_color),
+            (2, Some(Duration::from_secs(60)), true)
+        );
+    }
+
+    #[test]
+    fn every_command_has_help_with_two_examples() {
+        for command in ["run", "check", "demo", "completions"] {
+            let (request, out, err) = ask(&[command, "--help"]);
+            assert_eq!((request, err.as_str()), (Request::Exit(0), ""));
+            let examples = out.split("Examples:").nth(1).unwrap();
+            assert_eq!(
+                examples.matches(&format!("throughline {command}")).count(),
+                2,
+                "{examples}"
+            );
+            assert!(!out.contains("otlp") && !out.contains('\u{1b}'), "{out}");
+        }
+    }
+
+    #[test]
+    fn version_names_what_the_binary_is_made_of() {
+        for words in [&["--version"][..], &["-V"], &["run", "--version"]] {
+            let (request, out, _) = ask(words);
+            assert_eq!(request, Request::Exit(0));
+            assert!(
+                out.starts_with("throughline 0.")
+                    && out.contains("\ncommit ")
+                    && out.ends_with("\nlibrdkafka 9.9.9\n")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_or_later_exits_2_and_writes_nothing_to_stdout() {
+        let wrong: &[(&[&str], &str)] = &[
+            (&[], "Usage:"),
+            (&["rum"], "similar subcommand"),
+            (&["run", "--listn", "x"], "--listen"),
+            (&["run", "--set", "x"], "KEY=VALUE"),
+            (&["demo", "--duration", "60"], "60s"),
+            (&["demo", "--bootstrap", "kafka"], "has no port"),
+            (&["demo", "--otlp-endpoint", "x"], "not in this version"),
+            (
+                &["trace", "orders:0:1"],
+                "throughline trace: not in this version",
+            ),
+            (
+                &["slo", "generate", "--format", "crd"],
+                "not in this version",
+            ),
+        ];
+        for (words, expected) in wrong {
+            let (request, out, err) = ask(words);
+            assert_eq!((request, out.as_str()), (Request::Exit(2), ""), "{words:?}");
+            assert!(err.contains(expected), "{words:?}: {err}");
+        }
+    }
+
+    #[test]
+    fn completions_are_a_script() {
+        for (shell, marker) in [
+            ("bash", "_throughline()"),
+            ("zsh", "#compdef throughline"),
+            ("fish", "complete -c throughline"),
+        ] {
+            let (request, out, err) = ask(&["completions", shell]);
+            assert_eq!((request, err.as_str()), (Request::Exit(0), ""));
+            assert!(out.contains(marker), "{shell}");
+        }
+    }
+
+    #[test]
+    fn colour_is_for_terminals_that_want_it() {
+        let set = |text| Some(OsStr::new(text));
+        assert!(color(true, None, set("xterm")) && color(true, set(""), None));
+        assert!(
+            !color(false, None, None)
+                && !color(true, set("1"), None)
+                && !color(true, None, set("dumb"))
+        );
+    }
+}

@@ -34,7 +34,9 @@ impl Mode {
         match scalar.text.as_str() {
             "observe" => Ok(Self::Observe),
             "off" => Ok(Self::Off),
-            "inject" => Err("injection is not in this version, allowed: observe, off".to_owned()),
+            "inject" => Err(
+                "is refused, injection is not in this version, allowed: observe, off".to_owned(),
+            ),
             _ => Err("is not known, allowed: observe, off".to_owned()),
         }
     }

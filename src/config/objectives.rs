@@ -22,8 +22,6 @@ pub enum Sli {
     Availability,
     /// Records that reached `stage` under the threshold.
     Latency,
-    /// Evaluations in which lag seconds were under the threshold.
-    Lag,
 }
 
 impl Sli {
@@ -31,7 +29,6 @@ impl Sli {
         ("publish", Self::Publish),
         ("availability", Self::Availability),
         ("latency", Self::Latency),
-        ("lag", Self::Lag),
     ];
 
     /// As written in the file and in the `sli` label.
@@ -41,7 +38,6 @@ impl Sli {
             Self::Publish => "publish",
             Self::Availability => "availability",
             Self::Latency => "latency",
-            Self::Lag => "lag",
         }
     }
 
@@ -52,7 +48,6 @@ impl Sli {
             Self::Publish => 0.999,
             Self::Availability => 0.9995,
             Self::Latency => 0.95,
-            Self::Lag => 0.99,
         }
     }
 }
@@ -86,8 +81,7 @@ pub struct ObjectiveConfig {
     pub pattern: Pattern,
     /// What is measured.
     pub sli: Sli,
-    /// The limit between good and bad, for `latency` and `lag`. `latency` always has one (0.5 s); `None` for `lag` = the
-    /// larger of 30 s and three commit intervals.
+    /// The limit between good and bad; `latency` always has one (0.5 s by default), the others have none.
     pub threshold: Option<Duration>,
     /// The good share asked for, over 0 and under 1.
     pub target: f64,
@@ -105,18 +99,14 @@ impl ObjectiveConfig {
 
     fn read(rule: &Section<'_>) -> Option<Self> {
         let pattern = rule.required("match", "a regular expression", text(str::parse));
-        let sli = rule.required(
-            "sli",
-            "publish, availability, latency, lag",
-            choice(Sli::WORDS),
-        );
+        let sli = rule.required("sli", "publish, availability, latency", choice(Sli::WORDS));
         let threshold = rule.optional("threshold_seconds", seconds(0.0001..=86_400.0));
         let target = rule.optional("target", target);
         let stage = rule.optional("stage", choice(Stage::WORDS));
         let sli = sli?;
-        if threshold.is_some() && !matches!(sli, Sli::Latency | Sli::Lag) {
+        if threshold.is_some() && sli != Sli::Latency {
             let message = format!(
-                "does not apply to sli {}, allowed with: latency, lag",
+                "does not apply to sli {}, allowed with: latency",
                 sli.as_str()
             );
             rule.fault("threshold_seconds", message);

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use regex::{Regex, RegexBuilder};
 
 /// Largest compiled pattern, in bytes.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
+const COMPILED_BYTES_MAX: usize = 1 << 18;
 
 /// A `match:` pattern; unanchored, as the `regex` crate reads it.
 #[derive(Debug, Clone)]

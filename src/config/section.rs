@@ -12,6 +12,9 @@ use super::{
     yaml::{Node, Scalar, Value, printable},
 };
 
+/// Most rules in one list; each may hold a compiled pattern, and each name is held against all.
+const RULES_MAX: usize = 1_000;
+
 /// The faults found so far, shared by all sections of one reading.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
@@ -76,6 +79,11 @@ impl<'a> Section<'a> {
         let Some(Value::List(items)) = self.child(key).map(|node| &node.value) else {
             return Vec::new();
         };
+        if items.len() > RULES_MAX {
+            let message = format!("has {} rules, allowed: {RULES_MAX}", items.len());
+            self.fault(key, message);
+            return Vec::new();
+        }
         let rules = items.iter().enumerate();
         rules
             .filter(|(_, node)| matches!(node.value, Value::Map(_)))

@@ -15,7 +15,7 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 /// Deepest nesting of lists and mappings; the schema needs 5.
 const DEPTH_MAX: usize = 16;
 /// Most values and keys in one file.
-const NODES_MAX: usize = 50_000;
+const NODES_MAX: usize = 20_000;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]

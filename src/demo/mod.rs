@@ -48,6 +48,8 @@ const RESERVE: Duration = Duration::from_secs(7);
 const PRODUCE_MIN: Duration = Duration::from_secs(3);
 /// Members that are not done after this long are stopped where they are; what is left is lag.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// Equal readings in a row that make the figures stand still.
+const SETTLED: u32 = 3;
 /// Longest wait for the sidecars' figures to stand still.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -271,23 +273,23 @@ impl Show<'_> {
     }
 }
 
-/// What the sidecars say once two readings a second apart are the same: an answered fetch may still be on its way through
-/// a sidecar's queue when the clients are at rest already.
+/// What the sidecars say once [`SETTLED`] readings in a row, a second apart, are the same: when the clients are at rest
+/// already, an answer may still be in a sidecar's queue, and its pages may be a second old.
 async fn settled(services: &[ServiceAddresses]) -> (Scrape, BTreeMap<Key, Reported>) {
     let mut deadline = pin!(sleep(SETTLE_LIMIT));
     let mut last = reading(services).await;
-    loop {
+    let mut alike: u32 = 1;
+    while alike < SETTLED {
         tokio::select! {
-            () = &mut deadline => return last,
+            () = &mut deadline => break,
             () = sleep(REFRESH) => {}
         }
         let next = reading(services).await;
         let same = next.1 == last.1 && counts(&next.0) == counts(&last.0);
+        alike = if same { alike.saturating_add(1) } else { 1 };
         last = next;
-        if same {
-            return last;
-        }
     }
+    last
 }
 
 async fn reading(services: &[ServiceAddresses]) -> (Scrape, BTreeMap<Key, Reported>) {

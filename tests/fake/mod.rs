@@ -1,4 +1,12 @@
 //! A proxy in this process between a scripted client and a scripted broker: bytes in, bytes out, nothing else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking, with a message that says what was seen"
+)]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 use std::{
@@ -74,6 +82,11 @@ pub fn limits() -> Limits {
 
 /// Starts a proxy before `broker`.
 pub fn rig(broker: SocketAddr, limits: Limits) -> Rig {
+    rig_with_ports(broker, limits, 0)
+}
+
+/// The same, with broker listeners from `base` on.
+pub fn rig_with_ports(broker: SocketAddr, limits: Limits, base: u16) -> Rig {
     let listen = Listen {
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         port: 0,
@@ -84,7 +97,10 @@ pub fn rig(broker: SocketAddr, limits: Limits) -> Rig {
             port: broker.port(),
         }],
         listen: listen.clone(),
-        broker_listen: listen,
+        broker_listen: Listen {
+            port: base,
+            ..listen
+        },
         advertise: None,
         tls: None,
         limits,

@@ -1,118 +1,82 @@
-//! TLS towards the brokers: building the client configuration from PEM files.
+//! TLS towards the brokers: the client configuration, from certificates already read.
 //!
 //! The application speaks plaintext on loopback; real clusters do not. Server name indication and verification use each
-//! broker's advertised name. Must not read any file after start.
+//! broker's advertised name. Must not read the user's files: the configuration does, so that it can name the key at fault.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-/// PEM files for the connections to the brokers.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TlsFiles<'a> {
-    /// Certificate authorities; the system's where none is given.
-    pub ca_file: Option<&'a Path>,
-    /// Client certificate chain, leaf first.
-    pub cert_file: Option<&'a Path>,
-    /// Its private key (PKCS#8, PKCS#1 or SEC1).
-    pub key_file: Option<&'a Path>,
+/// What the connections to the brokers are verified with and present.
+#[derive(Debug, Default)]
+pub struct TlsMaterial {
+    /// Certificate authorities; the system's where none are given.
+    pub roots: Option<Vec<CertificateDer<'static>>>,
+    /// Client certificate chain, leaf first, and its key.
+    pub identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     /// Accept any certificate. For a laboratory.
     pub insecure_skip_verify: bool,
 }
 
-/// What is wrong with the TLS configuration: says which file and what to check.
+/// What is wrong with the TLS material.
 #[derive(Debug)]
 pub struct TlsError(String);
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "kafka.tls: {}", self.0)
     }
 }
 
 impl std::error::Error for TlsError {}
 
+impl From<rustls::Error> for TlsError {
+    fn from(fault: rustls::Error) -> Self {
+        Self(fault.to_string())
+    }
+}
+
 /// Builds the client configuration.
 ///
 /// # Errors
-/// A file that cannot be read or holds no usable PEM block, or no certificate authority at all.
-pub fn client_config(files: TlsFiles<'_>) -> Result<Arc<ClientConfig>, TlsError> {
+/// Certificates that cannot be used, or no certificate authority at all.
+pub fn client_config(material: TlsMaterial) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| TlsError(format!("tls: {e}")))?;
-    let builder = if files.insecure_skip_verify {
+        .with_safe_default_protocol_versions()?;
+    let builder = if material.insecure_skip_verify {
         builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
-        builder.with_root_certificates(roots(files.ca_file)?)
+        builder.with_root_certificates(roots(material.roots)?)
     };
-    let config = match (files.cert_file, files.key_file) {
-        (None, None) => builder.with_no_client_auth(),
-        (Some(cert), Some(key)) => {
-            let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| {
-                TlsError(format!(
-                    "{}: no private key in PEM form: {e}",
-                    key.display()
-                ))
-            })?;
-            builder
-                .with_client_auth_cert(certificates(cert)?, key_der)
-                .map_err(|e| {
-                    TlsError(format!(
-                        "{}: certificate and key do not fit: {e}",
-                        cert.display()
-                    ))
-                })?
-        }
-        (Some(_), None) => return Err(TlsError("cert_file is given without key_file".into())),
-        (None, Some(_)) => return Err(TlsError("key_file is given without cert_file".into())),
+    let config = match material.identity {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
     };
     Ok(Arc::new(config))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|e| {
-            TlsError(format!(
-                "{}: no certificate in PEM form: {e}",
-                file.display()
-            ))
-        })?;
-    if all.is_empty() {
-        return Err(TlsError(format!(
-            "{}: holds no certificate",
-            file.display()
-        )));
-    }
-    Ok(all)
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+fn roots(given: Option<Vec<CertificateDer<'static>>>) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
-    if let Some(file) = ca_file {
-        for certificate in certificates(file)? {
-            store.add(certificate).map_err(|e| {
-                TlsError(format!(
-                    "{}: not a certificate authority: {e}",
-                    file.display()
-                ))
-            })?;
+    if let Some(given) = given {
+        for certificate in given {
+            store.add(certificate)?;
         }
         return Ok(store);
     }
+    // What the system trusts may hold certificates rustls refuses; the others still serve.
     let (_, _unusable) =
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if store.is_empty() {
         return Err(TlsError(
-            "the system has no certificate authorities; give kafka.tls.ca_file".into(),
+            "the system has no certificate authorities; give ca_file".into(),
         ));
     }
     Ok(store)

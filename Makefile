@@ -1,0 +1,50 @@
+# The one door. `make help` lists what is behind it.
+# Everything runs from a fresh clone on Debian or Ubuntu with Rust (rustup reads rust-toolchain.toml).
+
+CARGO ?= cargo
+DEMO_ARGS ?=
+FUZZ_CASES ?= 1000000
+
+.PHONY: help demo test check bench fuzz acceptance tools
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## demo        build and run the order pipeline on an embedded cluster (DEMO_ARGS="--duration 30s" to stop by itself)
+demo:
+	@scripts/tools.sh build
+	$(CARGO) run --release --quiet -- demo $(DEMO_ARGS)
+
+## test        all tests, real Kafka brokers and real clients included; installs what is missing
+test:
+	@scripts/tools.sh build brokers clients
+	$(CARGO) test --no-fail-fast
+
+## check       formatting, lints, documentation
+check:
+	@scripts/tools.sh build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+
+## bench       the overhead table of README (direct, null proxy, Throughline) and the codec benches
+bench:
+	@scripts/tools.sh build brokers
+	$(CARGO) build --release
+	$(CARGO) bench --bench overhead
+	$(CARGO) bench --bench codec
+
+## fuzz        byte mutation of captured traffic in both directions (FUZZ_CASES=1000000)
+fuzz:
+	@scripts/tools.sh build
+	THROUGHLINE_FUZZ_CASES=$(FUZZ_CASES) $(CARGO) test --release --test wire_mutation --test proxy_mutation -- --nocapture
+
+## acceptance  what takes long: fuzz, the demo, chaos; run before an issue is called resolved
+acceptance: fuzz
+	scripts/deny.sh
+	$(MAKE) demo DEMO_ARGS="--duration 60s"
+	THROUGHLINE_ACCEPTANCE=1 $(CARGO) test --release --no-fail-fast
+
+## tools       install what the other targets need, without running them
+tools:
+	@scripts/tools.sh build brokers clients

@@ -1,0 +1,319 @@
+//! What a proxy costs: the same load direct, through a null proxy (a plain tokio copy) and through Throughline, in one run.
+//!
+//! Rounds are interleaved, so that a busy machine is equally busy for all. Prints one markdown table: medians, ranges and
+//! ratios. Absolute times mean nothing on a shared machine; ratios in one run do.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a bench talks to a person and fails by panicking"
+)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+mod load {
+    pub(crate) mod cpu;
+    pub(crate) mod paced;
+    pub(crate) mod table;
+    pub(crate) mod volume;
+}
+
+use std::{net::SocketAddr, process::Command, time::Duration};
+
+use load::{
+    cpu::{self, Usage},
+    paced,
+    table::Table,
+    volume,
+};
+use support::{
+    kafka::{Kafka, KafkaSpec, Listener, Version},
+    ports,
+    process::Process,
+    throughline::{Throughline, ThroughlineSpec},
+};
+
+const PATHS: [&str; 3] = ["direct", "null", "throughline"];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|a| a == "null-proxy") {
+        return null_proxy(&arguments[at + 1], &arguments[at + 2]);
+    }
+    let rounds = number("THROUGHLINE_BENCH_ROUNDS", 5);
+    let megabytes = number("THROUGHLINE_BENCH_MB", 400);
+    let null_port = ports::free();
+    let spec = KafkaSpec::new(Version::V4_4_0)
+        .advertise(Listener::Relayed, 1, null_port)
+        .property("num.network.threads", "2")
+        .property("num.io.threads", "2")
+        .property("log.retention.bytes", "1500000000")
+        .property("log.segment.bytes", "100000000")
+        .property("log.retention.check.interval.ms", "5000")
+        .property("socket.request.max.bytes", "104857600");
+    let kafka = Kafka::start(spec);
+    let bench = Bench::start(&kafka, null_port);
+    bench.idle_memory();
+    let mut table = Table::new(rounds);
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        for (path, bootstrap, pid) in bench.paths() {
+            bench.volume(&mut table, path, &bootstrap, pid, round, megabytes);
+        }
+        for (path, bootstrap, pid) in bench.paths() {
+            bench.latency(&mut table, path, &bootstrap, pid);
+        }
+    }
+    for (path, bootstrap, pid) in bench.paths() {
+        bench.memory(&mut table, path, &bootstrap, pid);
+    }
+    println!("{}", table.markdown(&PATHS));
+}
+
+fn number(variable: &str, default: usize) -> usize {
+    std::env::var(variable)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(default)
+}
+
+struct Bench {
+    direct: SocketAddr,
+    null: (SocketAddr, Process),
+    throughline: Throughline,
+}
+
+impl Bench {
+    fn start(kafka: &Kafka, null_port: u16) -> Self {
+        let direct: SocketAddr = kafka
+            .bootstrap(Listener::Plaintext)
+            .parse()
+            .expect("an address");
+        let relayed: SocketAddr = kafka
+            .address(Listener::Relayed, 1)
+            .parse()
+            .expect("an address");
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        let listen = SocketAddr::from(([127, 0, 0, 1], null_port));
+        command.args(["null-proxy", &listen.to_string(), &relayed.to_string()]);
+        let null = Process::spawn("null proxy", &mut command);
+        null.wait_for("listening", Duration::from_secs(10), |lines| {
+            lines
+                .iter()
+                .any(|l| l.starts_with("listening"))
+                .then_some(())
+        });
+        let throughline = Throughline::start(ThroughlineSpec::new(&direct.to_string()));
+        Self {
+            direct,
+            null: (listen, null),
+            throughline,
+        }
+    }
+
+    fn paths(&self) -> [(&'static str, String, Option<u32>); 3] {
+        [
+            ("direct", self.direct.to_string(), None),
+            ("null", self.null.0.to_string(), Some(self.null.1.id())),
+            (
+                "throughline",
+                self.throughline.bootstrap(),
+                Some(self.throughline.id()),
+            ),
+        ]
+    }
+
+    fn idle_memory(&self) {
+        for (path, _, pid) in self.paths() {
+            if let Some(pid) = pid {
+                eprintln!(
+                    "{path}: {:.1} MB resident before any connection",
+                    cpu::resident_mb(pid)
+                );
+            }
+        }
+    }
+
+    fn volume(
+        &self,
+        table: &mut Table,
+        path: &'static str,
+        bootstrap: &str,
+        pid: Option<u32>,
+        round: usize,
+        megabytes: usize,
+    ) {
+        let topic = format!("volume-{path}-{round}");
+        volume::create(bootstrap, &topic, 6);
+        let before = Usage::of(pid);
+        let produced = volume::produce(bootstrap, &topic, megabytes);
+        let between = Usage::of(pid);
+        let consumed = volume::consume(bootstrap, &topic, megabytes);
+        let after = Usage::of(pid);
+        // Bytes enter and leave the proxy: CPU is per GB of in + out.
+        let gigabytes = 2.0 * megabytes as f64 / 1000.0;
+        table.add(
+            "produce MB/s (1 KB, uncompressed)",
+            path,
+            megabytes as f64 / produced.as_secs_f64(),
+        );
+        table.add(
+            "consume MB/s",
+            path,
+            megabytes as f64 / consumed.as_secs_f64(),
+        );
+        if pid.is_some() {
+            table.add(
+                "CPU s per GB of in+out, produce",
+                path,
+                between.since(before) / gigabytes,
+            );
+            table.add(
+                "CPU s per GB of in+out, consume",
+                path,
+                after.since(between) / gigabytes,
+            );
+        }
+    }
+
+    fn latency(&self, table: &mut Table, path: &'static str, bootstrap: &str, pid: Option<u32>) {
+        let address: SocketAddr = bootstrap.parse().expect("an address");
+        let before = Usage::of(pid);
+        let alone = paced::ping_pong(address, 4_000);
+        let used = Usage::of(pid).since(before);
+        for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+            table.add(
+                &format!("ack {name}, one connection, µs"),
+                path,
+                alone.quantile_us(share),
+            );
+        }
+        if pid.is_some() {
+            table.add(
+                "CPU µs per small request, one connection",
+                path,
+                used * 1e6 / 4_000.0,
+            );
+        }
+        let before = Usage::of(pid);
+        let many = paced::many(address, 100, 200, 50, Duration::from_secs(6));
+        let used = Usage::of(pid).since(before);
+        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+            table.add(
+                &format!("ack {name}, 100 topics × 50/s, 200 connections, µs"),
+                path,
+                many.quantile_us(share),
+            );
+        }
+        if pid.is_some() {
+            table.add(
+                "CPU µs per small request, 200 connections",
+                path,
+                used * 1e6 / many.count() as f64,
+            );
+        }
+    }
+
+    fn memory(&self, table: &mut Table, path: &'static str, bootstrap: &str, pid: Option<u32>) {
+        let Some(_) = pid else { return };
+        let address: SocketAddr = bootstrap.parse().expect("an address");
+        // A process that has served nothing yet: what a pod pays that mostly sleeps.
+        let (fresh, pid, address) = self.fresh(path, address);
+        table.add("resident MB, idle", path, cpu::resident_mb(pid));
+        let idle = paced::idle(address, 100);
+        table.add(
+            "resident MB, 100 idle connections",
+            path,
+            cpu::resident_mb(pid),
+        );
+        drop(idle);
+        let peak = paced::watching(pid, || {
+            paced::many(address, 100, 200, 50, Duration::from_secs(6));
+        });
+        table.add("resident MB, 200 active connections", path, peak);
+        table.add("resident MB, afterwards", path, cpu::resident_mb(pid));
+        if let Fresh::Throughline(started) = &fresh {
+            for took in started.ready_ms() {
+                table.add("ms from start to ready", path, took);
+            }
+        }
+    }
+
+    fn fresh(&self, path: &str, address: SocketAddr) -> (Fresh, u32, SocketAddr) {
+        if path == "null" {
+            let listen = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+            let mut command = Command::new(std::env::current_exe().expect("this program"));
+            command.args(["null-proxy", &listen.to_string(), &self.direct.to_string()]);
+            let null = Process::spawn("null proxy", &mut command);
+            null.wait_for("listening", Duration::from_secs(10), |lines| {
+                lines
+                    .iter()
+                    .any(|l| l.starts_with("listening"))
+                    .then_some(())
+            });
+            let pid = null.id();
+            return (Fresh::Null(null), pid, listen);
+        }
+        let throughline = Throughline::start(ThroughlineSpec::new(&self.direct.to_string()));
+        let pid = throughline.id();
+        let address = throughline.bootstrap().parse().unwrap_or(address);
+        (
+            Fresh::Throughline(Started {
+                _running: throughline,
+                broker: self.direct,
+            }),
+            pid,
+            address,
+        )
+    }
+}
+
+enum Fresh {
+    #[allow(dead_code, reason = "keeps the process alive")]
+    Null(Process),
+    Throughline(Started),
+}
+
+struct Started {
+    _running: Throughline,
+    broker: SocketAddr,
+}
+
+impl Started {
+    /// Starts it a few times and asks `/readyz` in a tight loop.
+    fn ready_ms(&self) -> Vec<f64> {
+        (0..9)
+            .map(|_| cpu::ready_ms(env!("CARGO_BIN_EXE_throughline"), self.broker))
+            .collect()
+    }
+}
+
+/// Copies bytes both ways and nothing else: what any proxy in user space must pay.
+fn null_proxy(listen: &str, target: &str) {
+    let target: SocketAddr = target.parse().expect("an address");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(listen)
+            .await
+            .expect("a listener");
+        println!("listening {listen}");
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut broker) = tokio::net::TcpStream::connect(target).await else {
+                    return;
+                };
+                client.set_nodelay(true).ok();
+                broker.set_nodelay(true).ok();
+                tokio::io::copy_bidirectional(&mut client, &mut broker)
+                    .await
+                    .ok();
+            });
+        }
+    });
+}

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Sees to it that what a make target needs is there: installs it where that is allowed (root, or THROUGHLINE_INSTALL=1
+# with sudo), else prints the one line to run. Groups: build, brokers, clients.
+set -euo pipefail
+
+packages=()
+want() { # command, Debian package
+  command -v "$1" >/dev/null 2>&1 || packages+=("$2")
+}
+
+for group in "$@"; do
+  case $group in
+    build)
+      if ! command -v cargo >/dev/null 2>&1; then
+        echo "cargo is missing: install Rust with rustup (rust-toolchain.toml names the version)" >&2
+        exit 1
+      fi
+      want cc gcc; want c++ g++; want make make; want perl perl
+      ;;
+    brokers)
+      want java openjdk-17-jdk-headless; want javac openjdk-17-jdk-headless; want mvn maven; want unzip unzip
+      ;;
+    clients)
+      want python3 python3; want node nodejs; want npm npm
+      python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+      if ! command -v go >/dev/null 2>&1; then
+        packages+=(golang-go)
+      fi
+      ;;
+    *) echo "unknown group $group" >&2; exit 2 ;;
+  esac
+done
+
+[ ${#packages[@]} -eq 0 ] && exit 0
+mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+line="apt-get update && apt-get install -y --no-install-recommends ${packages[*]}"
+if [ "$(id -u)" = 0 ]; then
+  echo "installing: ${packages[*]}" >&2
+  DEBIAN_FRONTEND=noninteractive bash -c "$line" >&2
+elif [ "${THROUGHLINE_INSTALL:-}" = 1 ] && command -v sudo >/dev/null 2>&1; then
+  echo "installing: ${packages[*]}" >&2
+  sudo DEBIAN_FRONTEND=noninteractive bash -c "$line" >&2
+else
+  echo "missing: ${packages[*]}. Run: sudo bash -c '$line'" >&2
+  exit 1
+fi

@@ -1,0 +1,78 @@
+//! Our own log: text or JSON lines on stderr, through a bounded queue that drops rather than waits.
+//!
+//! Must never log a record, nor anything per record.
+
+use std::io::IsTerminal;
+
+use tracing::{level_filters::LevelFilter, subscriber::SetGlobalDefaultError};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{Registry, layer::SubscriberExt, reload};
+
+use crate::config::{LogConfig, LogFormat, LogLevel};
+
+/// Lines that may wait for a slow stderr.
+const LINES_MAX: usize = 1_024;
+
+/// Keeps the log alive; lines still queued are written when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Log {
+    _guard: WorkerGuard,
+    level: Level,
+}
+
+/// Changes the level while the process runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Level(reload::Handle<LevelFilter, Registry>);
+
+impl Level {
+    /// False where the log is gone.
+    pub(crate) fn set(&self, level: LogLevel) -> bool {
+        self.0.reload(filter(level)).is_ok()
+    }
+}
+
+impl Log {
+    pub(crate) fn level(&self) -> Level {
+        self.level.clone()
+    }
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// Starts the log of the process.
+///
+/// # Errors
+/// When called twice.
+pub(crate) fn start(config: &LogConfig, color: bool) -> Result<Log, SetGlobalDefaultError> {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES_MAX)
+        .finish(std::io::stderr());
+    let (level, handle) = reload::Layer::new(filter(config.level));
+    let registry = tracing_subscriber::registry().with(level);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    match config.format {
+        LogFormat::Json => tracing::subscriber::set_global_default(
+            registry.with(layer.json().flatten_event(true)),
+        )?,
+        LogFormat::Text => {
+            let color = color && std::io::stderr().is_terminal();
+            tracing::subscriber::set_global_default(
+                registry.with(layer.with_ansi(color).with_target(false)),
+            )?;
+        }
+    }
+    Ok(Log {
+        _guard: guard,
+        level: Level(handle),
+    })
+}

@@ -1,0 +1,138 @@
+//! From what the user wrote to what each module needs.
+//!
+//! The one place that knows both sides. Must not invent a default: those are the configuration's.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::{
+    config::{self, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, TlsConfig},
+    kafka::{
+        dial::{
+            HostPort, TlsSettings,
+            tls::{TlsError, TlsMaterial, client_config},
+        },
+        proxy::settings::{Limits, Listen, Modes, Settings, TopicMode},
+    },
+    pipeline::{self, Fold},
+    sli::{Objective, Sli},
+};
+
+/// Settings of the proxy.
+pub(crate) fn proxy(config: &Config) -> Result<Settings, TlsError> {
+    Ok(Settings {
+        bootstrap: bootstrap(config),
+        listen: listen(&config.kafka.listen),
+        broker_listen: listen(&config.kafka.broker_listen),
+        advertise: config.kafka.advertise.clone(),
+        tls: config.kafka.tls.as_ref().map(tls).transpose()?,
+        limits: Limits {
+            connections: config.limits.connections.get(),
+            frame_bytes: usize::try_from(config.limits.frame_bytes).unwrap_or(usize::MAX),
+            edit_bytes: config.limits.edit_bytes_total.get(),
+            in_flight_requests: config.limits.in_flight_requests.get(),
+        },
+        connect_timeout: config.proxy.connect_timeout,
+        drain_timeout: config.drain_timeout,
+    })
+}
+
+/// The brokers to begin with.
+pub(crate) fn bootstrap(config: &Config) -> Vec<HostPort> {
+    config
+        .kafka
+        .bootstrap
+        .iter()
+        .map(|b| HostPort {
+            host: b.host.clone(),
+            port: b.port,
+        })
+        .collect()
+}
+
+/// TLS towards the brokers.
+pub(crate) fn tls(config: &TlsConfig) -> Result<TlsSettings, TlsError> {
+    let identity = config
+        .identity
+        .as_ref()
+        .map(|i| (i.chain.clone(), i.key.clone_key()));
+    Ok(TlsSettings {
+        client: client_config(TlsMaterial {
+            roots: config.roots.clone(),
+            identity,
+            insecure_skip_verify: config.insecure_skip_verify,
+        })?,
+        server_name: config
+            .server_name
+            .as_ref()
+            .map(|n| n.to_str().as_ref().into()),
+    })
+}
+
+fn listen(address: &ListenAddress) -> Listen {
+    Listen {
+        addresses: addresses(address),
+        port: address.port,
+    }
+}
+
+/// The IP addresses of a listener; both loopbacks for `localhost`, because Node.js dials `::1`.
+pub(crate) fn addresses(address: &ListenAddress) -> Vec<IpAddr> {
+    match address.host {
+        ListenHost::Loopbacks => vec![
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ],
+        ListenHost::Ip(ip) => vec![ip],
+    }
+}
+
+/// Modes by topic.
+pub(crate) fn modes(context: &ContextConfig) -> Modes {
+    Modes {
+        default: mode(context.mode),
+        topics: context
+            .topics
+            .iter()
+            .map(|t| (t.pattern.regex().clone(), mode(t.mode)))
+            .collect(),
+    }
+}
+
+fn mode(mode: Mode) -> TopicMode {
+    match mode {
+        Mode::Observe => TopicMode::Observe,
+        Mode::Off => TopicMode::Off,
+    }
+}
+
+/// Objectives of the engine.
+pub(crate) fn objectives(config: &Config) -> Vec<Objective> {
+    let sli = |sli| match sli {
+        config::Sli::Publish => Sli::Publish,
+        config::Sli::Availability => Sli::Availability,
+        config::Sli::Latency => Sli::Latency,
+    };
+    let all = config.objectives.iter().map(|o| Objective {
+        topic: Some(o.pattern.regex().clone()),
+        group: None,
+        sli: sli(o.sli),
+        threshold: o.threshold,
+        target: Some(o.target),
+    });
+    all.collect()
+}
+
+/// Limits and labels of the pipeline.
+pub(crate) fn pipeline(config: &Config) -> pipeline::Settings {
+    let fold = |rule: &NameRule| Fold {
+        pattern: rule.pattern.regex().clone(),
+        label: rule.replacement.as_str().into(),
+    };
+    pipeline::Settings {
+        queue_events: config.limits.queue_events,
+        telemetry_bytes: config.limits.telemetry_bytes.get(),
+        partitions: config.metrics.partitions,
+        names: config.names.iter().map(fold).collect(),
+        ..pipeline::Settings::default()
+    }
+}

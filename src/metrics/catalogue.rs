@@ -1,0 +1,351 @@
+//! Every metric family Throughline has: name, kind, unit, labels, help, area.
+//!
+//! Metric names are an interface: dashboards, rules and people's own boards use them, so they stand in one table that README
+//! prints. Nothing registers a family that is not here, and no name is put together at run time.
+
+/// What a family is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Only grows; the name ends in `_total`.
+    Counter,
+    /// A value of now.
+    Gauge,
+    /// Distribution over fixed upper bounds.
+    Histogram,
+    /// Constant 1 whose labels are the message; the name ends in `_info`.
+    Info,
+}
+
+impl Kind {
+    /// The word in `# TYPE` of OpenMetrics and in the README.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// Which upper bounds a histogram family uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Buckets {
+    /// The configured latency bounds, seconds.
+    Latency,
+    /// Counts of records.
+    Records,
+}
+
+/// Base unit of the value; one per family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// A plain count of what the name says.
+    One,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// Records.
+    Records,
+    /// A share between 0 and 1.
+    Ratio,
+}
+
+impl Unit {
+    /// The word in `# UNIT`; empty where there is none.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "",
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+            Self::Records => "records",
+            Self::Ratio => "ratio",
+        }
+    }
+}
+
+/// The part of the product a family belongs to; a column of the README's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Area {
+    /// Service-level indicators.
+    Sli,
+    /// Records and bytes.
+    Traffic,
+    /// How long things take.
+    Latency,
+    /// This pod's consumers.
+    Consumer,
+    /// Who may do what, and with what software.
+    Access,
+    /// Throughline itself.
+    Health,
+}
+
+impl Area {
+    /// The word in the README.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sli => "SLI",
+            Self::Traffic => "traffic",
+            Self::Latency => "latency",
+            Self::Consumer => "consumer",
+            Self::Access => "access",
+            Self::Health => "own health",
+        }
+    }
+}
+
+/// One family. The label `cluster` is on every one and added by the exporter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    /// Full name as on the text page.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Unit of the value.
+    pub unit: Unit,
+    /// Part of the product.
+    pub area: Area,
+    /// Label names, `cluster` not among them.
+    pub labels: &'static [&'static str],
+    /// One sentence, without full stop.
+    pub help: &'static str,
+    /// Bounds, for histograms.
+    pub buckets: Buckets,
+}
+
+/// Labels whose values come from outside and are therefore capped; all others have bounded value sets in code.
+pub const OUTSIDE_LABELS: [&str; 7] = [
+    "topic",
+    "group",
+    "peer",
+    "software",
+    "version",
+    "broker",
+    "partition",
+];
+
+/// Value of an outside label past the series cap.
+pub const OTHER: &str = "_other";
+
+macro_rules! families {
+    ($($id:ident $name:literal $kind:ident $unit:ident $area:ident [$($label:literal)*] $buckets:ident $help:literal;)*) => {
+        /// Names one family of the catalogue.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Id {
+            $(#[doc = $help] $id,)*
+        }
+
+        impl Id {
+            /// All families, in the order of the README.
+            pub const ALL: &'static [Self] = &[$(Self::$id,)*];
+
+            /// Its entry.
+            #[must_use]
+            pub const fn family(self) -> &'static Family {
+                match self {
+                    $(Self::$id => &Family {
+                        name: $name,
+                        kind: Kind::$kind,
+                        unit: Unit::$unit,
+                        area: Area::$area,
+                        labels: &[$($label,)*],
+                        help: $help,
+                        buckets: Buckets::$buckets,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+families! {
+    SliEvents "throughline_sli_events_total" Counter One Sli ["sli" "topic" "group" "stage"] Latency
+        "Events judged by an SLI; stage only where the SLI has one";
+    SliGoodEvents "throughline_sli_good_events_total" Counter One Sli ["sli" "topic" "group" "stage"] Latency
+        "Events judged good by an SLI; moves together with the events";
+    SliUnknownEvents "throughline_sli_unknown_events_total" Counter One Sli ["sli" "topic" "group" "reason"] Latency
+        "Events that could not be judged and are in neither counter of the pair";
+
+    ProducedRecords "throughline_produced_records_total" Counter Records Traffic ["topic"] Latency
+        "Records the broker acknowledged, retries counted once (acks=0: records sent)";
+    ProducedBytes "throughline_produced_bytes_total" Counter Bytes Traffic ["topic"] Latency
+        "Bytes of the acknowledged batches on the wire (acks=0: sent)";
+    ProducedBatches "throughline_produced_batches_total" Counter One Traffic ["topic" "codec"] Latency
+        "Batches sent, every attempt, by compression codec";
+    ProduceFailures "throughline_produce_failures_total" Counter One Traffic ["topic" "error"] Latency
+        "Publish attempts the broker refused, one per partition in a request";
+    DeliveredRecords "throughline_delivered_records_total" Counter Records Traffic ["topic" "group"] Latency
+        "Records handed to a consumer: fetched less aborted, control and those before the offset asked for";
+    DeliveredBytes "throughline_delivered_bytes_total" Counter Bytes Traffic ["topic" "group"] Latency
+        "Bytes on the wire of the batches that held delivered records";
+    FetchFailures "throughline_fetch_failures_total" Counter One Traffic ["topic" "error"] Latency
+        "Errors of partitions in fetch answers";
+    RequestFailures "throughline_request_failures_total" Counter One Traffic ["api" "error"] Latency
+        "Answers that carried an error, the worst one counted";
+    BatchRecords "throughline_batch_records" Histogram Records Traffic ["topic"] Records
+        "Records per batch sent";
+
+    ProduceDuration "throughline_produce_duration_seconds" Histogram Seconds Latency ["topic"] Latency
+        "Publish request to acknowledgement, one observation per topic in a request";
+    FetchDuration "throughline_fetch_duration_seconds" Histogram Seconds Latency ["topic"] Latency
+        "Fetch request to answer, only where data was there when asked";
+    CommitDuration "throughline_commit_duration_seconds" Histogram Seconds Latency ["group"] Latency
+        "Offset commit request to answer";
+    EndToEndLatency "throughline_end_to_end_latency_seconds" Histogram Seconds Latency ["topic" "group" "stage"] Latency
+        "Publish time of a record to the stage it reached: fetched, committed";
+    ProcessingDuration "throughline_processing_duration_seconds" Histogram Seconds Latency ["topic" "group"] Latency
+        "Record fetched to record committed";
+    BrokerRequestDuration "throughline_broker_request_duration_seconds" Histogram Seconds Latency ["broker" "api"] Latency
+        "Request to the first byte of its answer, by broker and request type; Fetch and group requests wait by design";
+
+    ConsumerLagRecords "throughline_consumer_lag_records" Gauge Records Consumer ["topic" "group"] Latency
+        "Offsets after the committed one, sum over this pod's partitions";
+    ConsumerLagSeconds "throughline_consumer_lag_seconds" Gauge Seconds Consumer ["topic" "group"] Latency
+        "Age of the first uncommitted record, max over this pod's partitions; where it is not known exactly, the lower bound";
+    ConsumerLagSecondsBound "throughline_consumer_lag_seconds_bound" Gauge Seconds Consumer ["topic" "group" "bound"] Latency
+        "Interval that holds the lag in seconds: lower and upper, equal where it is exact, +Inf where no upper bound is known";
+    ConsumerLagAge "throughline_consumer_lag_age_seconds" Gauge Seconds Consumer ["topic" "group"] Latency
+        "Time since the end offset behind the lag was seen, max over this pod's partitions";
+    ConsumerPartitionLagRecords "throughline_consumer_partition_lag_records" Gauge Records Consumer ["topic" "group" "partition"] Latency
+        "Lag in records by partition; only with metrics.partitions";
+    ConsumerPartitionLagSeconds "throughline_consumer_partition_lag_seconds" Gauge Seconds Consumer ["topic" "group" "partition"] Latency
+        "Lag in seconds (lower bound) by partition; only with metrics.partitions";
+    ConsumerState "throughline_consumer_state" Gauge One Consumer ["group" "state"] Latency
+        "This pod's members of the group in each state";
+    ConsumerAssignedPartitions "throughline_consumer_assigned_partitions" Gauge One Consumer ["topic" "group"] Latency
+        "Partitions assigned to this pod's members";
+    CommitInterval "throughline_commit_interval_seconds" Gauge Seconds Consumer ["group"] Latency
+        "Smoothed time between commits of a member while records flow";
+    Commits "throughline_commits_total" Counter One Consumer ["group"] Latency
+        "Commit requests that the broker accepted for every partition in them";
+    CommitFailures "throughline_commit_failures_total" Counter One Consumer ["group" "error"] Latency
+        "Partitions of commit requests that the broker refused";
+    Rebalances "throughline_rebalances_total" Counter One Consumer ["group" "reason"] Latency
+        "Rebalance rounds this pod's members went through, one per generation";
+    PollGap "throughline_poll_gap_seconds" Gauge Seconds Consumer ["group"] Latency
+        "Time since a member's client last had a fetch answered, max over this pod's members";
+    ThrottledSeconds "throughline_throttled_seconds_total" Counter Seconds Consumer ["direction"] Latency
+        "Throttle time the broker asked for";
+
+    AuthorizationFailures "throughline_authorization_failures_total" Counter One Access ["api" "resource"] Latency
+        "Answers refused for want of rights";
+    AuthenticationFailures "throughline_authentication_failures_total" Counter One Access ["mechanism"] Latency
+        "SASL authentications the broker refused";
+    Client "throughline_client_info" Info One Access ["software" "version"] Latency
+        "Client software seen in the last hour";
+    ConnectFailures "throughline_connect_failures_total" Counter One Access ["broker" "kind"] Latency
+        "Brokers that could not be reached for a client";
+    ConnectionsClosed "throughline_connections_closed_total" Counter One Access ["side" "kind"] Latency
+        "Ended connections by the side that ended them";
+
+    ClockSkew "throughline_clock_skew_seconds" Gauge Seconds Health ["peer"] Latency
+        "How far publish times of a topic lie in the future; present while that happens";
+    Coverage "throughline_coverage_ratio" Gauge Ratio Health ["topic"] Latency
+        "Share of delivered records whose latency is known and not left out as not examined, last one to two minutes";
+    ProxyConnections "throughline_proxy_connections" Gauge One Health [] Latency
+        "Client connections open now";
+    ProxyConnectionsAccepted "throughline_proxy_connections_accepted_total" Counter One Health [] Latency
+        "Client connections accepted";
+    ProxyConnectionsRefused "throughline_proxy_connections_refused_total" Counter One Health [] Latency
+        "Client connections refused because of limits.connections";
+    ProxyBytes "throughline_proxy_bytes_total" Counter Bytes Health ["direction"] Latency
+        "Bytes passed on";
+    ProxyFrames "throughline_proxy_frames_total" Counter One Health ["api" "mode"] Latency
+        "Frames passed on, by request type and what was done with them";
+    ProxyAddedLatency "throughline_proxy_added_latency_seconds" Histogram Seconds Health ["direction"] Latency
+        "Arrival of a chunk to the end of its writing on";
+    ProxyBypassed "throughline_proxy_bypassed_total" Counter One Health ["reason"] Latency
+        "What passed unread that would have been read";
+    TelemetryDropped "throughline_telemetry_dropped_total" Counter One Health ["signal" "reason"] Latency
+        "Observations dropped so that traffic need not wait";
+    SeriesCapped "throughline_series_capped_total" Counter One Health ["family"] Latency
+        "Observations that went to _other (SLIs: nowhere) because of metrics.max_series";
+    Series "throughline_series" Gauge One Health [] Latency
+        "Series held, against metrics.max_series";
+    Build "throughline_build_info" Info One Health ["version" "commit"] Latency
+        "The running build";
+    ProcessCpu "process_cpu_seconds_total" Counter Seconds Health [] Latency
+        "User and system CPU time";
+    ProcessMemory "process_resident_memory_bytes" Gauge Bytes Health [] Latency
+        "Resident memory";
+    ProcessFds "process_open_fds" Gauge One Health [] Latency
+        "Open file descriptors";
+    ProcessStart "process_start_time_seconds" Gauge Seconds Health [] Latency
+        "Start of the process since the Unix epoch";
+}
+
+/// The README's table, Markdown.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out =
+        String::from("| area | family | kind | labels | meaning |\n|---|---|---|---|---|\n");
+    for family in Id::ALL.iter().map(|id| id.family()) {
+        let labels: Vec<String> = family.labels.iter().map(|l| format!("`{l}`")).collect();
+        out.push_str(&format!(
+            "| {} | `{}` | {} | {} | {} |\n",
+            family.area.as_str(),
+            family.name,
+            family.kind.as_str(),
+            labels.join(" "),
+            family.help
+        ));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_follow_the_rules_of_their_kind() {
+        let mut seen = HashSet::new();
+        for family in Id::ALL.iter().map(|id| id.family()) {
+            assert!(seen.insert(family.name), "{} twice", family.name);
+            assert_eq!(
+                family.kind == Kind::Counter,
+                family.name.ends_with("_total"),
+                "{}",
+                family.name
+            );
+            assert_eq!(family.kind == Kind::Info, family.name.ends_with("_info"));
+            assert!(
+                family.name.starts_with("throughline_") || family.name.starts_with("process_"),
+                "{}",
+                family.name
+            );
+            assert!(!family.help.ends_with('.'), "{}", family.name);
+            let labels: HashSet<_> = family.labels.iter().collect();
+            assert_eq!(labels.len(), family.labels.len());
+            assert!(!family.labels.contains(&"cluster") && !family.labels.contains(&"le"));
+        }
+    }
+
+    #[test]
+    fn a_unit_stands_in_the_name() {
+        for family in Id::ALL.iter().map(|id| id.family()) {
+            if family.unit != Unit::One {
+                assert!(
+                    family.name.contains(family.unit.as_str()),
+                    "{}",
+                    family.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_names_every_family_once() {
+        let table = markdown();
+        assert_eq!(table.lines().count(), Id::ALL.len() + 2);
+        assert!(table.contains(
+            "| SLI | `throughline_sli_events_total` | counter | `sli` `topic` `group` `stage` |"
+        ));
+    }
+}

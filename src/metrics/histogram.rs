@@ -1,0 +1,127 @@
+//! A histogram that takes many equal observations at once.
+//!
+//! A fetched batch is often a thousand records of one latency: the `prometheus` crate's own histogram would be called a
+//! thousand times. Counts and sum are plain atomics, and the total is the sum of the buckets, so a page never shows a count
+//! that contradicts its buckets. Must not know what is measured.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use prometheus::{
+    core::{Metric, MetricVecBuilder, Opts},
+    proto,
+};
+
+#[derive(Debug)]
+struct Cells {
+    bounds: Arc<[f64]>,
+    counts: Box<[AtomicU64]>,
+    over: AtomicU64,
+    sum_bits: AtomicU64,
+    labels: Vec<proto::LabelPair>,
+}
+
+/// One child of a histogram family; clones share their cells.
+#[derive(Debug, Clone)]
+pub(super) struct Histogram(Arc<Cells>);
+
+impl Histogram {
+    /// Adds `count` observations of `value`.
+    pub(super) fn observe(&self, value: f64, count: u64) {
+        let cells = &*self.0;
+        let slot = cells.bounds.partition_point(|bound| *bound < value);
+        cells
+            .counts
+            .get(slot)
+            .unwrap_or(&cells.over)
+            .fetch_add(count, Relaxed);
+        #[allow(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
+        let add = value * count as f64;
+        let mut old = cells.sum_bits.load(Relaxed);
+        loop {
+            let new = (f64::from_bits(old) + add).to_bits();
+            match cells
+                .sum_bits
+                .compare_exchange_weak(old, new, Relaxed, Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+}
+
+impl Metric for Histogram {
+    fn metric(&self) -> proto::Metric {
+        let counts: Vec<u64> = self.0.counts.iter().map(|c| c.load(Relaxed)).collect();
+        let mut metric = proto::Metric::from_label(self.0.labels.clone());
+        metric.set_histogram(proto_histogram(
+            &self.0.bounds,
+            &counts,
+            self.0.over.load(Relaxed),
+            f64::from_bits(self.0.sum_bits.load(Relaxed)),
+        ));
+        metric
+    }
+}
+
+/// Cumulates `counts` (one per bound, `over` past the last) into the form the exporter reads.
+pub(super) fn proto_histogram(
+    bounds: &[f64],
+    counts: &[u64],
+    over: u64,
+    sum: f64,
+) -> proto::Histogram {
+    let mut total = 0_u64;
+    let buckets = bounds
+        .iter()
+        .zip(counts)
+        .map(|(bound, count)| {
+            total = total.saturating_add(*count);
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(total);
+            bucket
+        })
+        .collect();
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(total.saturating_add(over));
+    histogram.set_sample_sum(sum);
+    histogram
+}
+
+/// Makes children with the family's bounds.
+#[derive(Debug, Clone)]
+pub(super) struct Builder {
+    pub(super) bounds: Arc<[f64]>,
+}
+
+impl MetricVecBuilder for Builder {
+    type M = Histogram;
+    type P = Opts;
+
+    fn build<V: AsRef<str>>(&self, opts: &Opts, values: &[V]) -> prometheus::Result<Histogram> {
+        let mut labels: Vec<proto::LabelPair> = opts
+            .variable_labels
+            .iter()
+            .zip(values)
+            .map(|(name, value)| {
+                let mut pair = proto::LabelPair::default();
+                pair.set_name(name.clone());
+                pair.set_value(value.as_ref().to_owned());
+                pair
+            })
+            .collect();
+        labels.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(Histogram(Arc::new(Cells {
+            bounds: Arc::clone(&self.bounds),
+            counts: self.bounds.iter().map(|_| AtomicU64::new(0)).collect(),
+            over: AtomicU64::new(0),
+            sum_bits: AtomicU64::new(0_f64.to_bits()),
+            labels,
+        })))
+    }
+}

@@ -1,0 +1,182 @@
+//! States of now into gauges, once a second, replacing what was there: a partition that is gone vanishes at once.
+//!
+//! Also where lags of partitions become lags of (topic, group). Must not be run per event.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    names::Names,
+    snapshot::{GroupTopic, seconds},
+};
+use crate::{
+    event::Name,
+    metrics::{Id, Recorder},
+    sli::{GroupStatus, PartitionLag, TopicHealth},
+};
+
+/// Lag of one (topic, group): records summed, seconds the worst.
+pub(super) type LagTable = BTreeMap<(Name, Name), GroupTopic>;
+
+/// Sums partitions up.
+pub(super) fn lag_table(lags: &[PartitionLag], names: &mut Names) -> LagTable {
+    let mut table = LagTable::new();
+    for PartitionLag {
+        group, topic, lag, ..
+    } in lags
+    {
+        let key = (names.label(topic), names.label(group));
+        let entry = table.entry(key).or_insert_with(|| GroupTopic::new(topic));
+        entry.add(lag);
+    }
+    table
+}
+
+/// Sets the lag gauges.
+pub(super) fn lag(
+    table: &LagTable,
+    lags: &[PartitionLag],
+    partitions: bool,
+    recorder: &mut Recorder,
+    names: &mut Names,
+) {
+    let rows = || table.iter().map(|((t, g), row)| ([&**t, &**g], row));
+    recorder.replace(
+        Id::ConsumerLagRecords,
+        rows().map(|(labels, row)| (labels, count(row.lag_records))),
+    );
+    recorder.replace(
+        Id::ConsumerLagSeconds,
+        rows().map(|(labels, row)| (labels, row.lag_seconds_lower)),
+    );
+    recorder.replace(
+        Id::ConsumerLagAge,
+        rows().map(|(labels, row)| (labels, row.lag_age_seconds)),
+    );
+    let bounds = rows().flat_map(|([topic, group], row)| {
+        let upper = row.lag_seconds_upper.unwrap_or(f64::INFINITY);
+        [
+            ([topic, group, "lower"], row.lag_seconds_lower),
+            ([topic, group, "upper"], upper),
+        ]
+    });
+    recorder.replace(Id::ConsumerLagSecondsBound, bounds);
+    if partitions {
+        by_partition(lags, recorder, names);
+    }
+}
+
+fn by_partition(lags: &[PartitionLag], recorder: &mut Recorder, names: &mut Names) {
+    let mut records: BTreeMap<(Name, Name, String), (u64, i64)> = BTreeMap::new();
+    for l in lags {
+        let key = (
+            names.label(&l.topic),
+            names.label(&l.group),
+            l.partition.to_string(),
+        );
+        let (sum, worst) = records.entry(key).or_default();
+        *sum = sum.saturating_add(l.lag.records);
+        *worst = l.lag.lower_ms.max(*worst);
+    }
+    let rows = || {
+        records
+            .iter()
+            .map(|((t, g, p), row)| ([&**t, &**g, p.as_str()], row))
+    };
+    recorder.replace(
+        Id::ConsumerPartitionLagRecords,
+        rows().map(|(labels, (sum, _))| (labels, count(*sum))),
+    );
+    recorder.replace(
+        Id::ConsumerPartitionLagSeconds,
+        rows().map(|(labels, (_, worst))| (labels, seconds(*worst))),
+    );
+}
+
+/// Sets what is known of groups.
+pub(super) fn groups(groups: &[GroupStatus], recorder: &mut Recorder, names: &mut Names) {
+    let mut states: BTreeMap<(Name, &'static str), u64> = BTreeMap::new();
+    let mut assigned: BTreeMap<(Name, Name), u64> = BTreeMap::new();
+    let mut intervals: BTreeMap<Name, Duration> = BTreeMap::new();
+    let mut gaps: BTreeMap<Name, Duration> = BTreeMap::new();
+    for group in groups {
+        let name = names.label(&group.group);
+        for (state, members) in &group.states {
+            let sum = states.entry((name.clone(), state.as_str())).or_default();
+            *sum = sum.saturating_add(*members);
+        }
+        for (topic, partitions) in &group.assigned {
+            let sum = assigned
+                .entry((names.label(topic), name.clone()))
+                .or_default();
+            *sum = sum.saturating_add(*partitions);
+        }
+        worst(&mut intervals, &name, group.commit_interval);
+        worst(&mut gaps, &name, group.poll_gap);
+    }
+    recorder.replace(
+        Id::ConsumerState,
+        states
+            .iter()
+            .map(|((group, state), n)| ([&**group, *state], count(*n))),
+    );
+    recorder.replace(
+        Id::ConsumerAssignedPartitions,
+        assigned
+            .iter()
+            .map(|((topic, group), n)| ([&**topic, &**group], count(*n))),
+    );
+    for (id, values) in [(Id::CommitInterval, &intervals), (Id::PollGap, &gaps)] {
+        recorder.replace(
+            id,
+            values
+                .iter()
+                .map(|(group, d)| ([&**group], d.as_secs_f64())),
+        );
+    }
+}
+
+fn worst(table: &mut BTreeMap<Name, Duration>, name: &Name, value: Option<Duration>) {
+    if let Some(value) = value {
+        let known = table.entry(name.clone()).or_default();
+        *known = value.max(*known);
+    }
+}
+
+/// Sets coverage and clock skew.
+pub(super) fn health(topics: &[TopicHealth], recorder: &mut Recorder, names: &mut Names) {
+    let mut coverage: BTreeMap<Name, f64> = BTreeMap::new();
+    let mut skew: BTreeMap<Name, i64> = BTreeMap::new();
+    for topic in topics {
+        let name = names.label(&topic.topic);
+        let least = coverage.entry(name.clone()).or_insert(1.0);
+        *least = least.min(topic.coverage);
+        if let Some(ms) = topic.skew_ms {
+            let most = skew.entry(name).or_default();
+            *most = ms.max(*most);
+        }
+    }
+    recorder.replace(Id::Coverage, coverage.iter().map(|(t, v)| ([&**t], *v)));
+    recorder.replace(
+        Id::ClockSkew,
+        skew.iter().map(|(t, ms)| ([&**t], seconds(*ms))),
+    );
+}
+
+/// Sets the software that was seen, and the size of the page itself.
+pub(super) fn own(software: &BTreeSet<(Name, Name)>, recorder: &mut Recorder) {
+    recorder.replace(
+        Id::Client,
+        software.iter().map(|(s, v)| ([&**s, &**v], 1.0)),
+    );
+    let series = u64::try_from(recorder.series()).unwrap_or(u64::MAX);
+    recorder.replace(Id::Series, [([""; 0], count(series))]);
+}
+
+fn count(value: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    let value = value as f64;
+    value
+}

@@ -1,0 +1,123 @@
+//! Verdicts of the engine into families: the one place where both are known.
+//!
+//! Must not decide anything.
+
+use super::names::Names;
+use crate::{
+    event::Name,
+    metrics::{Id, Recorder},
+    sli::{Measure, Series, Sink, Stage},
+};
+
+/// Writes measures into the registry.
+#[derive(Debug)]
+pub(super) struct Recording<'a> {
+    pub(super) recorder: &'a mut Recorder,
+    pub(super) names: &'a mut Names,
+}
+
+impl Sink for Recording<'_> {
+    fn record(&mut self, measure: Measure<'_>) {
+        match measure {
+            Measure::Judged { series, good, bad } => self.judged(series, good, bad),
+            Measure::Unknown {
+                series,
+                reason,
+                count,
+            } => {
+                let (topic, group) = self.pair(&series.topic, &series.group);
+                let labels = [series.sli.as_str(), &*topic, &*group, reason.as_str()];
+                self.recorder.add(Id::SliUnknownEvents, &labels, count);
+            }
+            Measure::Published {
+                topic,
+                records,
+                bytes,
+            } => {
+                let topic = self.names.label(topic);
+                self.recorder.add(Id::ProducedRecords, &[&*topic], records);
+                self.recorder.add(Id::ProducedBytes, &[&*topic], bytes);
+            }
+            Measure::Delivered {
+                topic,
+                group,
+                records,
+                bytes,
+            } => self.delivered(topic, group, records, bytes),
+            Measure::EndToEnd {
+                topic,
+                group,
+                stage,
+                latency_ms,
+                count,
+            } => self.end_to_end(topic, group, stage, latency_ms, count),
+            Measure::Processed {
+                topic,
+                group,
+                took,
+                count,
+            } => {
+                let (topic, group) = self.pair(topic, group);
+                self.recorder.observe(
+                    Id::ProcessingDuration,
+                    &[&*topic, &*group],
+                    took.as_secs_f64(),
+                    count,
+                );
+            }
+            Measure::Rebalanced {
+                group,
+                reason,
+                count,
+            } => {
+                let group = self.names.label(group);
+                self.recorder.add(Id::Rebalances, &[&*group, reason], count);
+            }
+            Measure::TopicKnown { topic } => {
+                let topic = self.names.label(topic);
+                self.recorder.touch(Id::ProducedRecords, &[&*topic]);
+                self.recorder.touch(Id::ProducedBytes, &[&*topic]);
+            }
+            Measure::ReaderKnown { topic, group } => {
+                let (topic, group) = self.pair(topic, group);
+                let labels = [&*topic, &*group];
+                self.recorder.touch(Id::DeliveredRecords, &labels);
+                self.recorder.touch(Id::DeliveredBytes, &labels);
+                self.recorder.touch(Id::Commits, &[&*group]);
+            }
+        }
+    }
+}
+
+impl Recording<'_> {
+    fn pair(&mut self, topic: &Name, group: &Name) -> (Name, Name) {
+        (self.names.label(topic), self.names.label(group))
+    }
+
+    fn delivered(&mut self, topic: &Name, group: &Name, records: u64, bytes: u64) {
+        let (topic, group) = self.pair(topic, group);
+        let labels = [&*topic, &*group];
+        self.recorder.add(Id::DeliveredRecords, &labels, records);
+        self.recorder.add(Id::DeliveredBytes, &labels, bytes);
+    }
+
+    fn judged(&mut self, series: &Series, good: u64, bad: u64) {
+        let (topic, group) = self.pair(&series.topic, &series.group);
+        let stage = series.stage.map_or("", Stage::as_str);
+        let labels = [series.sli.as_str(), &*topic, &*group, stage];
+        self.recorder
+            .add_pair(&labels, good.saturating_add(bad), good);
+    }
+
+    fn end_to_end(&mut self, topic: &Name, group: &Name, stage: Stage, ms: i64, count: u64) {
+        let (topic, group) = self.pair(topic, group);
+        #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53 ms")]
+        let seconds = ms as f64 / 1e3;
+        self.recorder.observe(
+            Id::EndToEndLatency,
+            &[&*topic, &*group, stage.as_str()],
+            seconds,
+            count,
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! The cold worker: everything that has state, on the telemetry runtime.
+//!
+//! Takes what has queued, then rests, so that a busy sidecar wakes the thread 50 times a second and not once per event. Must
+//! not be awaited by the dataplane.
+
+use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc::Receiver,
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::{
+    RecordOpener, Settings,
+    decode::Decoder,
+    gauges,
+    names::Names,
+    sink::Recording,
+    snapshot::{Snapshot, Snapshots, TopicView, group_views, seconds},
+    traffic,
+};
+use crate::{
+    catalog::Inventory,
+    event::{Direction, Event, Name, Stamp},
+    metrics::{Id, Metrics, Recorder},
+    sli::{Engine, GroupStatus, TopicHealth},
+};
+
+/// Events taken from the queue at once.
+pub const BATCH_EVENTS: usize = 256;
+/// Rest after the queue was emptied.
+pub const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at deadlines, gauges and the snapshot.
+pub const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two looks for idle series.
+const EXPIRE_TICKS: u32 = 60;
+
+/// Owns the engine, the inventory and the writing side of the registry.
+#[derive(Debug)]
+pub struct Worker {
+    queue: Receiver<Event>,
+    engine: Engine,
+    inventory: Inventory,
+    recorder: Recorder,
+    names: Names,
+    decoder: Decoder,
+    snapshots: Snapshots,
+    partitions: bool,
+    ticks: u32,
+}
+
+impl Worker {
+    pub(super) fn new(
+        settings: Settings,
+        engine: Engine,
+        metrics: &Arc<Metrics>,
+        opener: Box<dyn RecordOpener>,
+        queue: Receiver<Event>,
+        now: Instant,
+    ) -> Self {
+        let mut recorder = metrics.recorder(now);
+        for direction in Direction::ALL {
+            recorder.touch(Id::ThrottledSeconds, &[direction.as_str()]);
+        }
+        Self {
+            queue,
+            engine,
+            inventory: Inventory::default(),
+            recorder,
+            names: Names::new(settings.names),
+            decoder: Decoder::new(opener, settings.decode_bytes_per_second, metrics, now),
+            snapshots: Snapshots::default(),
+            partitions: settings.partitions,
+            ticks: 0,
+        }
+    }
+
+    /// Where the pages read.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        self.snapshots.clone()
+    }
+
+    /// Works until `stop`, or until the last hot side is gone; then takes what is still queued and ends.
+    pub async fn run(mut self, stop: impl Future<Output = ()> + Send) {
+        let mut stop = pin!(stop);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut events = Vec::with_capacity(BATCH_EVENTS);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                _ = tick.tick() => self.tick(Stamp::now()),
+                taken = self.queue.recv_many(&mut events, BATCH_EVENTS) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    self.work(&mut events);
+                    if taken < BATCH_EVENTS {
+                        tokio::select! {
+                            () = &mut stop => break,
+                            () = tokio::time::sleep(PAUSE) => {}
+                        }
+                    } else {
+                        // A full queue must not keep scrapes on the same thread waiting.
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        }
+        self.drain(events).await;
+    }
+
+    async fn drain(mut self, mut events: Vec<Event>) {
+        self.queue.close();
+        while self.queue.recv_many(&mut events, BATCH_EVENTS).await > 0 {
+            self.work(&mut events);
+        }
+        self.tick(Stamp::now());
+    }
+
+    /// Takes these events and empties the list.
+    pub(super) fn work(&mut self, events: &mut Vec<Event>) {
+        for event in events.drain(..) {
+            self.decoder.refill(event.at.mono);
+            self.recorder.set_now(event.at.mono);
+            traffic::observe(&event, &mut self.recorder, &mut self.names);
+            self.inventory.take(&event);
+            let mut sink = Recording {
+                recorder: &mut self.recorder,
+                names: &mut self.names,
+            };
+            self.engine.take(&event, &mut self.decoder, &mut sink);
+        }
+    }
+
+    /// Deadlines, gauges, snapshot.
+    pub(super) fn tick(&mut self, now: Stamp) {
+        self.ticks = self.ticks.wrapping_add(1);
+        self.decoder.refill(now.mono);
+        self.recorder.set_now(now.mono);
+        self.inventory.tick(now.mono);
+        let mut sink = Recording {
+            recorder: &mut self.recorder,
+            names: &mut self.names,
+        };
+        self.engine.tick(now, &mut sink);
+        let lags = self.engine.lags(now);
+        let groups = self.engine.groups(now);
+        let health = self.engine.health();
+        let (recorder, names) = (&mut self.recorder, &mut self.names);
+        let table = gauges::lag_table(&lags, names);
+        gauges::lag(&table, &lags, self.partitions, recorder, names);
+        gauges::groups(&groups, recorder, names);
+        gauges::health(&health, recorder, names);
+        gauges::own(&self.inventory.software(), recorder);
+        if self.ticks.is_multiple_of(EXPIRE_TICKS) {
+            self.recorder.expire();
+        }
+        self.publish(now, groups, &table, health);
+    }
+
+    fn publish(
+        &mut self,
+        now: Stamp,
+        groups: Vec<GroupStatus>,
+        table: &gauges::LagTable,
+        health: Vec<TopicHealth>,
+    ) {
+        let clients = self.inventory.clients();
+        let mut topics: BTreeMap<Name, TopicView> = BTreeMap::new();
+        for client in &clients {
+            for topic in &client.produces {
+                let view = view(&mut topics, topic);
+                view.producers = view.producers.saturating_add(1);
+            }
+            for topic in &client.consumes {
+                let view = view(&mut topics, topic);
+                view.consumers = view.consumers.saturating_add(1);
+            }
+        }
+        for (topic, group) in table.keys() {
+            view(&mut topics, topic).groups.push(group.clone());
+        }
+        for topic in health {
+            let view = view(&mut topics, &topic.topic);
+            view.coverage_ratio = Some(topic.coverage);
+            view.clock_skew_seconds = topic.skew_ms.map(seconds);
+        }
+        self.snapshots.publish(Snapshot {
+            at_ms: now.wall_ms,
+            slis: self.engine.slis(),
+            groups: group_views(groups, table),
+            topics: topics.into_values().collect(),
+            clients,
+            connections: self.inventory.connections(),
+        });
+    }
+}
+
+fn view<'a>(topics: &'a mut BTreeMap<Name, TopicView>, topic: &Name) -> &'a mut TopicView {
+    topics.entry(topic.clone()).or_insert_with(|| TopicView {
+        topic: topic.clone(),
+        producers: 0,
+        consumers: 0,
+        groups: Vec::new(),
+        coverage_ratio: None,
+        clock_skew_seconds: None,
+    })
+}

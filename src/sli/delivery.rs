@@ -1,0 +1,351 @@
+//! Records on their way to a consumer: counted at the fetch, judged there or at the commit.
+//!
+//! The stage the latency SLI judges at is chosen per batch when it is fetched, so no record is judged twice. Must not open
+//! batches itself.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    engine::{Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, ReadingKey, reader_known},
+    measure::{Measure, Reason, Sink, Sli, Stage},
+    seen::{Passed, is_data},
+    spread::Times,
+    verdicts::{AMBIGUOUS, NO_GROUP, latency},
+};
+use crate::event::{BatchFact, Delivered, DeliveredPart, Event, Name, Stamp};
+
+/// How long a clock that ran ahead is shown after it was last seen to.
+const SKEW_SHOWN: Duration = Duration::from_secs(600);
+/// Length of the two windows the coverage is taken over.
+const COVERAGE_WINDOW: Duration = Duration::from_secs(60);
+/// A topic without deliveries this long has no coverage.
+const HEALTH_IDLE: Duration = Duration::from_secs(3600);
+
+/// How well the latencies of one topic are known.
+#[derive(Debug)]
+pub(super) struct Health {
+    /// (certain, all) in the window before and in this one.
+    previous: (u64, u64),
+    current: (u64, u64),
+    window: Instant,
+    skew: Option<(i64, Instant)>,
+    touched: Instant,
+}
+
+impl Health {
+    fn new(now: Instant) -> Self {
+        Self {
+            previous: (0, 0),
+            current: (0, 0),
+            window: now,
+            skew: None,
+            touched: now,
+        }
+    }
+
+    fn add(&mut self, certain: bool, count: u64, now: Instant) {
+        self.touched = now;
+        let (known, all) = &mut self.current;
+        *all = all.saturating_add(count);
+        if certain {
+            *known = known.saturating_add(count);
+        }
+    }
+
+    fn skewed(&mut self, ms: i64, now: Instant) {
+        if ms > 0 {
+            let worst = self.skew.map_or(ms, |(old, _)| old.max(ms));
+            self.skew = Some((worst, now));
+        }
+    }
+
+    /// Moves the windows; false when the topic is idle.
+    pub(super) fn tick(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.window) >= COVERAGE_WINDOW {
+            self.previous = std::mem::take(&mut self.current);
+            self.window = now;
+        }
+        self.skew = self
+            .skew
+            .filter(|(_, at)| now.saturating_duration_since(*at) < SKEW_SHOWN);
+        now.saturating_duration_since(self.touched) < HEALTH_IDLE
+    }
+
+    /// Share of records whose latency is certain; 1 where nothing was delivered lately.
+    pub(super) fn coverage(&self) -> f64 {
+        let known = self.previous.0.saturating_add(self.current.0);
+        let all = self.previous.1.saturating_add(self.current.1);
+        if all == 0 {
+            return 1.0;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "a share of counts under 2^53")]
+        let share = known as f64 / all as f64;
+        share
+    }
+
+    /// How far publish times were seen in the future, ms.
+    pub(super) fn skew_ms(&self) -> Option<i64> {
+        self.skew.map(|(ms, _)| ms)
+    }
+}
+
+impl Engine {
+    pub(super) fn delivered(
+        &mut self,
+        delivered: &Delivered,
+        event: &Event,
+        examiner: &mut dyn Examiner,
+        sink: &mut dyn Sink,
+    ) {
+        let now = event.at.mono;
+        let connection = event.connection.id;
+        if self.by_connection.len() < MAX_FETCHERS || self.by_connection.contains_key(&connection) {
+            self.by_connection.insert(connection, now);
+        }
+        if self.by_client.len() < MAX_FETCHERS || self.by_client.contains_key(&event.client) {
+            self.by_client.insert(Arc::clone(&event.client), now);
+        }
+        for part in &delivered.parts {
+            let group = delivered.group.clone().unwrap_or_else(|| {
+                self.members
+                    .group_of(&event.client, &part.topic, part.partition)
+            });
+            self.part(delivered, part, group, event, examiner, sink);
+        }
+    }
+
+    fn part(
+        &mut self,
+        delivered: &Delivered,
+        part: &DeliveredPart,
+        group: Name,
+        event: &Event,
+        examiner: &mut dyn Examiner,
+        sink: &mut dyn Sink,
+    ) {
+        let key: ReadingKey = (group, Arc::clone(&part.topic), part.partition);
+        // Lag needs a position, and only an ordinary group has one.
+        let followed = delivered.group.is_none() && ![NO_GROUP, AMBIGUOUS].contains(&&*key.0);
+        if followed {
+            self.group_known(&key.0, event.at, sink);
+        }
+        let first_sight = !self.readings.contains_key(&key);
+        if let Some(reading) = followed.then(|| self.reading(&key)).flatten() {
+            reading.answered(part, delivered.read_committed, event.at);
+            reading.connection = event.connection.id;
+            if part.error.is_none() {
+                reading.seen.fetched(part.asked, &part.batches);
+            }
+        }
+        if first_sight && followed {
+            reader_known(&key.1, &key.0, &mut self.out(event.at, sink));
+        }
+        for batch in &part.batches {
+            if is_data(batch) && batch.delivered > 0 {
+                self.batch(&key, followed, part.asked, batch, event.at, examiner, sink);
+            }
+        }
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct would only rename them"
+    )]
+    fn batch(
+        &mut self,
+        key: &ReadingKey,
+        followed: bool,
+        asked: Option<i64>,
+        fact: &BatchFact,
+        at: Stamp,
+        examiner: &mut dyn Examiner,
+        sink: &mut dyn Sink,
+    ) {
+        let (group, topic, _) = key;
+        sink.record(Measure::Delivered {
+            topic,
+            group,
+            records: u64::from(fact.delivered),
+            bytes: u64::from(fact.bytes),
+        });
+        self.groups.delivered(group, at.mono);
+        let opened = fact
+            .captured
+            .as_ref()
+            .and_then(|captured| examiner.examine(captured, fact.codec));
+        let times = times_of(fact, asked, opened.as_deref());
+        let stage = if followed {
+            self.stage(group, topic)
+        } else {
+            Stage::Fetched
+        };
+        self.observe(
+            key,
+            Stage::Fetched,
+            &times,
+            stage == Stage::Fetched,
+            at,
+            sink,
+        );
+        let room = self.kept_times < MAX_KEPT_TIMES;
+        let kept = opened.as_deref().filter(|_| room);
+        if let Some(reading) = followed.then(|| self.readings.get_mut(key)).flatten() {
+            reading
+                .seen
+                .push(fact, asked, at, stage == Stage::Committed, kept);
+            self.kept_times = self
+                .kept_times
+                .saturating_add(kept.map_or(0, <[(i64, i64)]>::len));
+        }
+    }
+
+    /// `committed` only where the group is known to commit often enough for the threshold.
+    fn stage(&mut self, group: &Name, topic: &Name) -> Stage {
+        let Some(interval) = self.groups.get(group).and_then(|g| g.commit_interval()) else {
+            return Stage::Fetched;
+        };
+        let goal = self.objectives.goal(Sli::Latency, topic, group);
+        if goal.threshold.is_some_and(|t| interval <= t / 2) {
+            Stage::Committed
+        } else {
+            Stage::Fetched
+        }
+    }
+
+    /// Histogram, verdict and health of records that reached a stage.
+    fn observe(
+        &mut self,
+        key: &ReadingKey,
+        stage: Stage,
+        times: &[Times],
+        judge: bool,
+        at: Stamp,
+        sink: &mut dyn Sink,
+    ) {
+        let (group, topic, _) = key;
+        let series = latency(topic, group, stage);
+        let threshold = self.objectives.goal(Sli::Latency, topic, group).threshold;
+        let limit_ms = threshold.map_or(i64::MAX, |t| {
+            i64::try_from(t.as_millis()).unwrap_or(i64::MAX)
+        });
+        let mut verdict = (0_u64, 0_u64);
+        for times in times {
+            let spread = times.spread(at.wall_ms, &self.bounds);
+            for (latency_ms, count) in spread.into_iter().flatten().filter(|(_, n)| *n > 0) {
+                sink.record(Measure::EndToEnd {
+                    topic,
+                    group,
+                    stage,
+                    latency_ms,
+                    count,
+                });
+            }
+            let judged = times.judge(at.wall_ms, limit_ms);
+            if stage == Stage::Fetched {
+                let open = matches!(judged.unknown, Some((Reason::NotExamined, _)))
+                    || (spread.is_none() && judged.unknown.is_none());
+                self.health_of(topic, !open, *times, at);
+            }
+            if judge {
+                verdict.0 = verdict.0.saturating_add(judged.good);
+                verdict.1 = verdict.1.saturating_add(judged.bad);
+                if let Some((reason, count)) = judged.unknown {
+                    self.out(at, sink).unknown(&series, reason, count);
+                }
+            }
+        }
+        if verdict != (0, 0) {
+            self.out(at, sink).judge(&series, verdict.0, verdict.1);
+        }
+    }
+
+    fn health_of(&mut self, topic: &Name, certain: bool, times: Times, at: Stamp) {
+        if !self.health.contains_key(topic) {
+            if self.health.len() >= MAX_FETCHERS {
+                return;
+            }
+            self.health.insert(Arc::clone(topic), Health::new(at.mono));
+        }
+        if let Some(health) = self.health.get_mut(topic) {
+            health.add(certain, times.count, at.mono);
+            health.skewed(times.skew_ms(at.wall_ms), at.mono);
+        }
+    }
+
+    /// The group committed up to `offset`.
+    pub(super) fn commit(
+        &mut self,
+        key: &ReadingKey,
+        offset: i64,
+        now: Stamp,
+        sink: &mut dyn Sink,
+    ) {
+        let Some(reading) = self.reading(key) else {
+            return;
+        };
+        reading.position(offset);
+        for passed in reading.seen.settle(offset) {
+            self.passed(key, &passed, now, sink);
+        }
+    }
+
+    fn passed(&mut self, key: &ReadingKey, passed: &Passed, now: Stamp, sink: &mut dyn Sink) {
+        let (group, topic, _) = key;
+        sink.record(Measure::Processed {
+            topic,
+            group,
+            took: now.mono.saturating_duration_since(passed.fetched.mono),
+            count: passed.count,
+        });
+        self.observe(
+            key,
+            Stage::Committed,
+            &passed.times,
+            passed.judged_at_commit,
+            now,
+            sink,
+        );
+    }
+}
+
+/// Publish times of the records of a batch that the application will see.
+fn times_of(fact: &BatchFact, asked: Option<i64>, opened: Option<&[(i64, i64)]>) -> Vec<Times> {
+    let from = asked.unwrap_or(fact.base_offset);
+    if let Some(opened) = opened {
+        return runs(
+            opened
+                .iter()
+                .filter(|(at, _)| *at >= from)
+                .map(|(_, ms)| *ms),
+        );
+    }
+    let single = fact.log_append_time || fact.records == 1;
+    let low = if single {
+        fact.max_timestamp_ms
+    } else {
+        fact.base_timestamp_ms.min(fact.max_timestamp_ms)
+    };
+    vec![Times {
+        low_ms: low,
+        high_ms: fact.max_timestamp_ms,
+        count: u64::from(fact.delivered),
+    }]
+}
+
+/// Equal neighbours become one.
+fn runs(times: impl Iterator<Item = i64>) -> Vec<Times> {
+    let mut out: Vec<Times> = Vec::new();
+    for ms in times {
+        match out.last_mut() {
+            Some(last) if last.low_ms == ms => last.count = last.count.saturating_add(1),
+            _ => out.push(Times {
+                low_ms: ms,
+                high_ms: ms,
+                count: 1,
+            }),
+        }
+    }
+    out
+}

@@ -1,0 +1,363 @@
+//! The engine: one event at a time in, verdicts and states out.
+//!
+//! Composes the parts that each know one thing (publishes, availability, members, groups, readings). Pure over events and the
+//! stamps in them. Must not do IO, keep a clock, or know a metric's name.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{
+    availability::Availability,
+    bounds::{Bounds, TooManyThresholds},
+    delivery::Health,
+    groups::Groups,
+    measure::{Measure, Reason, Sink, Stage},
+    members::{Members, Revoked},
+    objective::{Objective, Objectives},
+    publish::Publishes,
+    reading::Reading,
+    verdicts::{Out, Verdicts, latency},
+};
+use crate::event::{
+    Answer, CapturedBatch, Codec, Event, EventKind, Facts, Membership, MembershipChange, Name,
+    Positions, Settled, Stamp, TopicSeen,
+};
+
+/// Most (group, topic, partition) whose progress is kept.
+pub const MAX_READINGS: usize = 50_000;
+/// Most connections and clients whose last fetch is remembered.
+pub const MAX_FETCHERS: usize = 20_000;
+/// Most record times kept of opened batches, over all partitions (16 bytes each).
+pub const MAX_KEPT_TIMES: usize = 65_536;
+/// A description of more topics than this is a listing, not a sign that they are used.
+pub const MAX_TOPICS_NAMED: usize = 256;
+
+/// Opens captured batches, within whatever budget it has.
+pub trait Examiner {
+    /// (offset, publish time in ms) of every record, in offset order; `None` where the batch could not be opened.
+    fn examine(&mut self, batch: &CapturedBatch, codec: Codec) -> Option<Vec<(i64, i64)>>;
+}
+
+/// Reasons a rebalance can have; each exists from zero.
+pub const REBALANCE_REASONS: [&str; 5] = ["join", "rejoin", "expired", "unknown", "assigned"];
+
+pub(super) type ReadingKey = (Name, Name, i32);
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) objectives: Objectives,
+    pub(super) bounds: Bounds,
+    pub(super) verdicts: Verdicts,
+    publishes: Publishes,
+    availability: Availability,
+    pub(super) members: Members,
+    pub(super) groups: Groups,
+    pub(super) readings: HashMap<ReadingKey, Reading>,
+    pub(super) by_connection: HashMap<u64, Instant>,
+    pub(super) by_client: HashMap<Name, Instant>,
+    pub(super) health: HashMap<Name, Health>,
+    pub(super) kept_times: usize,
+    started: bool,
+}
+
+impl Engine {
+    /// With these objectives.
+    ///
+    /// # Errors
+    /// Where the objectives need more bucket bounds than a histogram may have.
+    pub fn new(objectives: Vec<Objective>) -> Result<Self, TooManyThresholds> {
+        let objectives = Objectives::new(objectives);
+        Ok(Self {
+            bounds: objectives.bounds()?,
+            objectives,
+            verdicts: Verdicts::default(),
+            publishes: Publishes::default(),
+            availability: Availability::default(),
+            members: Members::default(),
+            groups: Groups::default(),
+            readings: HashMap::new(),
+            by_connection: HashMap::new(),
+            by_client: HashMap::new(),
+            health: HashMap::new(),
+            kept_times: 0,
+            started: false,
+        })
+    }
+
+    /// The latency bucket bounds that these objectives need.
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// Takes one event.
+    pub fn take(&mut self, event: &Event, examiner: &mut dyn Examiner, sink: &mut dyn Sink) {
+        let now = event.at;
+        self.start(now, sink);
+        match &event.kind {
+            EventKind::Opened | EventKind::Identified { .. } => {}
+            EventKind::ConnectFailed { .. } => {
+                Availability::unreachable(&mut self.out(now, sink));
+            }
+            EventKind::Closed {
+                side, unanswered, ..
+            } => {
+                self.by_connection.remove(&event.connection.id);
+                let mut out = Out {
+                    verdicts: &mut self.verdicts,
+                    sink: &mut *sink,
+                    now,
+                };
+                self.availability.closed(*side, unanswered, &mut out);
+                for request in unanswered {
+                    self.facts(&request.facts, event, examiner, sink);
+                }
+            }
+            EventKind::Answered(answer) => self.answered(answer, event, examiner, sink),
+        }
+    }
+
+    /// Once a second: deadlines, expiry.
+    pub fn tick(&mut self, now: Stamp, sink: &mut dyn Sink) {
+        self.start(now, sink);
+        let revoked = self.members.tick(now.mono);
+        let mut out = Out {
+            verdicts: &mut self.verdicts,
+            sink,
+            now,
+        };
+        self.publishes.tick(&mut out);
+        drop_readings(&mut self.readings, revoked, &mut out);
+        self.verdicts.expire(now.mono);
+        self.groups.expire(now.mono);
+        self.forget_idle(now);
+        self.kept_times = self.readings.values().map(|r| r.seen.kept()).sum();
+    }
+
+    fn start(&mut self, now: Stamp, sink: &mut dyn Sink) {
+        if !self.started {
+            self.started = true;
+            let mut out = self.out(now, sink);
+            let series = out.availability();
+            out.judge(&series, 0, 0);
+        }
+    }
+
+    pub(super) fn out<'a>(&'a mut self, now: Stamp, sink: &'a mut dyn Sink) -> Out<'a> {
+        Out {
+            verdicts: &mut self.verdicts,
+            sink,
+            now,
+        }
+    }
+
+    fn answered(
+        &mut self,
+        answer: &Answer,
+        event: &Event,
+        examiner: &mut dyn Examiner,
+        sink: &mut dyn Sink,
+    ) {
+        let mut out = Out {
+            verdicts: &mut self.verdicts,
+            sink: &mut *sink,
+            now: event.at,
+        };
+        self.availability.answered(answer, &mut out);
+        self.facts(&answer.facts, event, examiner, sink);
+    }
+
+    fn facts(
+        &mut self,
+        facts: &Facts,
+        event: &Event,
+        examiner: &mut dyn Examiner,
+        sink: &mut dyn Sink,
+    ) {
+        match facts {
+            Facts::None | Facts::Authenticated { .. } => {}
+            Facts::Produced(produced) => {
+                let mut out = Out {
+                    verdicts: &mut self.verdicts,
+                    sink,
+                    now: event.at,
+                };
+                self.publishes.take(produced, &mut out);
+            }
+            Facts::Delivered(delivered) => self.delivered(delivered, event, examiner, sink),
+            Facts::Settled(settled) => self.settled(settled, event, sink),
+            Facts::Positions(positions) => self.positions(positions, event, sink),
+            Facts::Membership(membership) => self.membership(membership, event, sink),
+            Facts::Topics(topics) => self.topics(topics, event.at, sink),
+        }
+    }
+
+    fn topics(&mut self, topics: &[TopicSeen], now: Stamp, sink: &mut dyn Sink) {
+        for topic in topics {
+            if topic.gone {
+                self.readings.retain(|(_, name, _), _| *name != topic.name);
+                self.health.remove(&topic.name);
+            } else if topics.len() <= MAX_TOPICS_NAMED {
+                let mut out = self.out(now, sink);
+                let series = out.publish(&topic.name);
+                out.judge(&series, 0, 0);
+                out.measure(Measure::TopicKnown { topic: &topic.name });
+            }
+        }
+    }
+
+    fn settled(&mut self, settled: &Settled, event: &Event, sink: &mut dyn Sink) {
+        let (group, client, now) = (&settled.group, &event.client, event.at);
+        self.group_known(group, now, sink);
+        if !settled.member.is_empty() {
+            self.members
+                .beat(group, &settled.member, client, None, now.mono);
+        }
+        self.groups.committed(group, &settled.member, now.mono);
+        for part in settled.parts.iter().filter(|p| p.error.is_none()) {
+            self.members
+                .infer(client, group, &part.topic, part.partition, now.mono);
+            let key = (Arc::clone(group), Arc::clone(&part.topic), part.partition);
+            self.commit(&key, part.offset, now, sink);
+        }
+    }
+
+    fn positions(&mut self, positions: &Positions, event: &Event, sink: &mut dyn Sink) {
+        let group = &positions.group;
+        self.group_known(group, event.at, sink);
+        for (topic, partition, offset) in &positions.parts {
+            let Some(offset) = offset else { continue };
+            self.members
+                .infer(&event.client, group, topic, *partition, event.at.mono);
+            let key = (Arc::clone(group), Arc::clone(topic), *partition);
+            if let Some(reading) = self.reading(&key) {
+                reading.position(*offset);
+            }
+        }
+    }
+
+    fn membership(&mut self, membership: &Membership, event: &Event, sink: &mut dyn Sink) {
+        let Membership { group, member, .. } = membership;
+        let (client, now) = (&event.client, event.at);
+        self.group_known(group, now, sink);
+        match &membership.change {
+            MembershipChange::Joined { generation, reason } => {
+                self.members
+                    .beat(group, member, client, Some(true), now.mono);
+                self.rebalanced(group, *generation, reason, now, sink);
+            }
+            MembershipChange::Assigned {
+                generation,
+                partitions,
+                share,
+            } => {
+                let revoked = self
+                    .members
+                    .assign(group, member, client, partitions, now.mono);
+                self.rebalanced(group, *generation, "assigned", now, sink);
+                let mut out = self.out(now, sink);
+                for (topic, _) in partitions {
+                    reader_known(topic, group, &mut out);
+                }
+                self.revoke(revoked, now, sink);
+                if !*share {
+                    self.own(group, partitions);
+                }
+            }
+            MembershipChange::Beat { rebalancing, .. } => {
+                self.members
+                    .beat(group, member, client, Some(*rebalancing), now.mono);
+            }
+            MembershipChange::Left | MembershipChange::Lost { .. } => {
+                let revoked = self.members.remove(group, member);
+                self.groups.left(group, member);
+                self.revoke(revoked, now, sink);
+            }
+        }
+    }
+
+    fn own(&mut self, group: &Name, partitions: &[(Name, Vec<i32>)]) {
+        for (topic, numbers) in partitions {
+            for number in numbers {
+                self.reading(&(Arc::clone(group), Arc::clone(topic), *number));
+            }
+        }
+    }
+
+    fn rebalanced(
+        &mut self,
+        group: &Name,
+        generation: i32,
+        reason: &'static str,
+        now: Stamp,
+        sink: &mut dyn Sink,
+    ) {
+        if self.groups.reached(group, generation) {
+            self.out(now, sink).measure(Measure::Rebalanced {
+                group,
+                reason,
+                count: 1,
+            });
+        }
+    }
+
+    fn revoke(&mut self, revoked: Revoked, now: Stamp, sink: &mut dyn Sink) {
+        let mut out = Out {
+            verdicts: &mut self.verdicts,
+            sink,
+            now,
+        };
+        drop_readings(&mut self.readings, revoked, &mut out);
+    }
+
+    pub(super) fn group_known(&mut self, group: &Name, now: Stamp, sink: &mut dyn Sink) {
+        if self.groups.touch(group, now.mono) {
+            for reason in REBALANCE_REASONS {
+                sink.record(Measure::Rebalanced {
+                    group,
+                    reason,
+                    count: 0,
+                });
+            }
+        }
+    }
+
+    /// The state of one reading, made where there is room.
+    pub(super) fn reading(&mut self, key: &ReadingKey) -> Option<&mut Reading> {
+        if !self.readings.contains_key(key) {
+            if self.readings.len() >= MAX_READINGS {
+                return None;
+            }
+            self.readings.insert(key.clone(), Reading::default());
+        }
+        self.readings.get_mut(key)
+    }
+
+    fn forget_idle(&mut self, now: Stamp) {
+        let age = |at: Instant| now.mono.saturating_duration_since(at);
+        let idle = super::groups::GROUP_IDLE;
+        self.by_client.retain(|_, at| age(*at) < idle);
+        self.by_connection.retain(|_, at| age(*at) < idle);
+        self.health.retain(|_, h| h.tick(now.mono));
+        let groups = &self.groups;
+        self.readings
+            .retain(|(group, _, _), _| groups.get(group).is_some());
+    }
+}
+
+/// Makes what alerts read about a group and a topic exist.
+pub(super) fn reader_known(topic: &Name, group: &Name, out: &mut Out<'_>) {
+    out.judge(&latency(topic, group, Stage::Fetched), 0, 0);
+    out.measure(Measure::ReaderKnown { topic, group });
+}
+
+fn drop_readings(readings: &mut HashMap<ReadingKey, Reading>, revoked: Revoked, out: &mut Out<'_>) {
+    for key in revoked {
+        if let Some(reading) = readings.remove(&key) {
+            let series = latency(&key.1, &key.0, Stage::Committed);
+            out.unknown(&series, Reason::NotCommitted, reading.seen.unjudged());
+        }
+    }
+}

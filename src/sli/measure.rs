@@ -1,0 +1,230 @@
+//! What the engine says, and to whom.
+//!
+//! The engine judges; it does not know metric families. Whoever wants its verdicts implements [`Sink`]. Must hold no state.
+
+use std::time::Duration;
+
+use super::objective::{DEFAULT_LATENCY_THRESHOLD, Goal};
+use crate::event::Name;
+
+/// A service-level indicator that a sidecar measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sli {
+    /// Records the app tried to produce; good = acknowledged.
+    Publish,
+    /// Records delivered; good = within the threshold from publish to the stage.
+    Latency,
+    /// Requests and connects; good = answered in time without a fault of the broker.
+    Availability,
+}
+
+impl Sli {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Publish, Self::Latency, Self::Availability];
+
+    /// The metric label and the word in `objectives:`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Latency => "latency",
+            Self::Availability => "availability",
+        }
+    }
+
+    /// What is asked where no objective says otherwise.
+    #[must_use]
+    pub const fn default_goal(self) -> Goal {
+        match self {
+            Self::Publish => Goal {
+                threshold: None,
+                target: 0.999,
+            },
+            Self::Latency => Goal {
+                threshold: Some(DEFAULT_LATENCY_THRESHOLD),
+                target: 0.95,
+            },
+            Self::Availability => Goal {
+                threshold: None,
+                target: 0.9995,
+            },
+        }
+    }
+}
+
+/// How far a record got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// In an answer to the consumer.
+    Fetched,
+    /// Under the group's committed offset.
+    Committed,
+}
+
+impl Stage {
+    /// The metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetched => "fetched",
+            Self::Committed => "committed",
+        }
+    }
+}
+
+/// Why an event could not be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// Nobody asked for an acknowledgement.
+    Acks0,
+    /// The connection ended after sending and no retry told how it went.
+    ConnectionLost,
+    /// The producer got a new epoch; the batch was renumbered and its retry cannot be recognised.
+    EpochBump,
+    /// More publishes waited for their retry than are remembered.
+    PendingFull,
+    /// A batch older than format v2, whose records are not counted.
+    OldFormat,
+    /// The publish time lies in the future: two clocks disagree.
+    NegativeSkew,
+    /// The record has no publish time.
+    NoTimestamp,
+    /// The batch's header leaves it open and it was not opened.
+    NotExamined,
+    /// The partition went away, or too much was waiting, before the group committed past the record.
+    NotCommitted,
+    /// An error that says nothing of the broker's availability.
+    UnknownError,
+    /// The client closed the connection while a request was open.
+    ClientClosed,
+    /// The sidecar closed the connection while a request was open.
+    ProxyClosed,
+}
+
+impl Reason {
+    /// The metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Acks0 => "acks_0",
+            Self::ConnectionLost => "connection_lost",
+            Self::EpochBump => "epoch_bump",
+            Self::PendingFull => "pending_full",
+            Self::OldFormat => "old_format",
+            Self::NegativeSkew => "negative_skew",
+            Self::NoTimestamp => "no_timestamp",
+            Self::NotExamined => "not_examined",
+            Self::NotCommitted => "not_committed",
+            Self::UnknownError => "unknown_error",
+            Self::ClientClosed => "client_closed",
+            Self::ProxyClosed => "proxy_closed",
+        }
+    }
+}
+
+/// The series an SLI event belongs to. Topic and group are empty where the SLI has none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Series {
+    /// Which SLI.
+    pub sli: Sli,
+    /// Topic, or empty.
+    pub topic: Name,
+    /// Group, or empty.
+    pub group: Name,
+    /// Stage, for the latency SLI.
+    pub stage: Option<Stage>,
+}
+
+/// One verdict or observation.
+#[derive(Debug)]
+pub enum Measure<'a> {
+    /// Events of one pair, judged now; zero and zero makes the pair exist.
+    Judged {
+        /// Pair.
+        series: &'a Series,
+        /// Good ones.
+        good: u64,
+        /// Bad ones.
+        bad: u64,
+    },
+    /// Events that cannot be judged.
+    Unknown {
+        /// Pair they would belong to.
+        series: &'a Series,
+        /// Why.
+        reason: Reason,
+        /// How many.
+        count: u64,
+    },
+    /// Records that the broker has (or was sent, with acks=0), retries counted once.
+    Published {
+        /// Topic.
+        topic: &'a Name,
+        /// Records.
+        records: u64,
+        /// Bytes on the wire.
+        bytes: u64,
+    },
+    /// Records handed to a consumer.
+    Delivered {
+        /// Topic.
+        topic: &'a Name,
+        /// Group, `_none` or `_ambiguous`.
+        group: &'a Name,
+        /// Records.
+        records: u64,
+        /// Bytes of their batches.
+        bytes: u64,
+    },
+    /// Latency of records from publish to a stage.
+    EndToEnd {
+        /// Topic.
+        topic: &'a Name,
+        /// Group.
+        group: &'a Name,
+        /// How far they got.
+        stage: Stage,
+        /// Milliseconds; never negative.
+        latency_ms: i64,
+        /// How many records.
+        count: u64,
+    },
+    /// Time from fetched to committed.
+    Processed {
+        /// Topic.
+        topic: &'a Name,
+        /// Group.
+        group: &'a Name,
+        /// How long.
+        took: Duration,
+        /// How many records.
+        count: u64,
+    },
+    /// A rebalance round of members behind this sidecar; zero makes the series exist.
+    Rebalanced {
+        /// Group.
+        group: &'a Name,
+        /// Bounded reason.
+        reason: &'static str,
+        /// 0 or 1.
+        count: u64,
+    },
+    /// A topic that was named by a client's question or answer: its counters shall exist.
+    TopicKnown {
+        /// Topic.
+        topic: &'a Name,
+    },
+    /// A group reads a topic: their counters shall exist.
+    ReaderKnown {
+        /// Topic.
+        topic: &'a Name,
+        /// Group.
+        group: &'a Name,
+    },
+}
+
+/// Receives what the engine measured, in order.
+pub trait Sink {
+    /// Takes one measure.
+    fn record(&mut self, measure: Measure<'_>);
+}

@@ -1,0 +1,146 @@
+//! What is asked of each SLI: target share and threshold, by topic and group pattern.
+//!
+//! The engine needs the threshold to judge; target and period are carried for whoever shows them. Must not judge.
+
+use std::{collections::HashMap, time::Duration};
+
+use regex::Regex;
+
+use super::{
+    Sli,
+    bounds::{Bounds, TooManyThresholds},
+};
+
+/// Latency threshold where no objective names one.
+pub const DEFAULT_LATENCY_THRESHOLD: Duration = Duration::from_millis(500);
+
+/// Most (sli, topic, group) answers kept.
+const MAX_CACHED: usize = 20_000;
+
+/// What one entry of `objectives:` says.
+#[derive(Debug, Clone)]
+pub struct Objective {
+    /// Topics it is for; `None` = all.
+    pub topic: Option<Regex>,
+    /// Groups it is for; `None` = all.
+    pub group: Option<Regex>,
+    /// The SLI.
+    pub sli: Sli,
+    /// Where good ends, for SLIs that have a threshold.
+    pub threshold: Option<Duration>,
+    /// Share of good events asked for, 0 to 1.
+    pub target: Option<f64>,
+}
+
+/// Threshold and target that hold for one (SLI, topic, group).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Goal {
+    /// Where good ends; `None` where the SLI has no threshold.
+    pub threshold: Option<Duration>,
+    /// Share of good events asked for.
+    pub target: f64,
+}
+
+/// All objectives; the first that matches wins, then the defaults of the SLI.
+#[derive(Debug, Default)]
+pub struct Objectives {
+    list: Vec<Objective>,
+    cache: HashMap<(Sli, String), Goal>,
+}
+
+impl Objectives {
+    /// In the order of the configuration.
+    #[must_use]
+    pub fn new(list: Vec<Objective>) -> Self {
+        Self {
+            list,
+            cache: HashMap::new(),
+        }
+    }
+
+    /// The bucket bounds these objectives need.
+    ///
+    /// # Errors
+    /// Where their latency thresholds are too many for one histogram.
+    pub fn bounds(&self) -> Result<Bounds, TooManyThresholds> {
+        let given = self
+            .list
+            .iter()
+            .filter(|o| o.sli == Sli::Latency)
+            .filter_map(|o| o.threshold);
+        Bounds::new(given.chain([DEFAULT_LATENCY_THRESHOLD]))
+    }
+
+    /// What is asked for this topic and group.
+    pub fn goal(&mut self, sli: Sli, topic: &str, group: &str) -> Goal {
+        let key = (sli, format!("{topic}\u{0}{group}"));
+        if let Some(goal) = self.cache.get(&key) {
+            return *goal;
+        }
+        let goal = self.find(sli, topic, group);
+        if self.cache.len() >= MAX_CACHED {
+            self.cache.clear();
+        }
+        self.cache.insert(key, goal);
+        goal
+    }
+
+    fn find(&self, sli: Sli, topic: &str, group: &str) -> Goal {
+        let fits = |pattern: &Option<Regex>, name: &str| {
+            pattern.as_ref().is_none_or(|regex| regex.is_match(name))
+        };
+        let found = self
+            .list
+            .iter()
+            .find(|o| o.sli == sli && fits(&o.topic, topic) && fits(&o.group, group));
+        let default = sli.default_goal();
+        found.map_or(default, |o| Goal {
+            threshold: default.threshold.and(o.threshold.or(default.threshold)),
+            target: o.target.unwrap_or(default.target),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_match_wins_and_gaps_are_filled_by_the_default() {
+        let mut objectives = Objectives::new(vec![
+            Objective {
+                topic: Regex::new("^orders$").ok(),
+                group: None,
+                sli: Sli::Latency,
+                threshold: Some(Duration::from_secs(2)),
+                target: None,
+            },
+            Objective {
+                topic: Regex::new("^orders").ok(),
+                group: Regex::new("^bill").ok(),
+                sli: Sli::Latency,
+                threshold: None,
+                target: Some(0.5),
+            },
+        ]);
+        let goal = |threshold_ms: u64, target: f64| Goal {
+            threshold: Some(Duration::from_millis(threshold_ms)),
+            target,
+        };
+        for _ in 0..2 {
+            assert_eq!(
+                objectives.goal(Sli::Latency, "orders", "billing"),
+                goal(2000, 0.95)
+            );
+            assert_eq!(
+                objectives.goal(Sli::Latency, "orders.eu", "billing"),
+                goal(500, 0.5)
+            );
+            assert_eq!(
+                objectives.goal(Sli::Latency, "orders.eu", "audit"),
+                goal(500, 0.95)
+            );
+        }
+        assert_eq!(objectives.goal(Sli::Publish, "orders", "").threshold, None);
+    }
+}

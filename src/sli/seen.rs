@@ -1,0 +1,339 @@
+//! What was seen of one partition as one group reads it: the batches that are not committed yet, and what the fetches cover.
+//!
+//! Lag in seconds and the `committed` stage both need the publish time of records behind the committed offset, long after
+//! their bytes have gone. The ring is bounded; when it is full neighbours are merged, so an interval may widen but is never
+//! wrong. Must not know groups or clocks.
+
+use std::collections::VecDeque;
+
+use super::spread::Times;
+use crate::event::{BatchFact, BatchKind, Stamp};
+
+/// Most batches remembered per (group, partition) before neighbours are merged.
+pub const MAX_BATCHES: usize = 512;
+/// Most record times kept of one opened batch.
+pub const MAX_TIMES: usize = 2_048;
+
+/// One batch, or several merged ones.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    base: i64,
+    last: i64,
+    /// Publish time of the record at `base`, where `dense`.
+    first_ms: i64,
+    low_ms: i64,
+    high_ms: i64,
+    /// No offset between base and last is missing.
+    dense: bool,
+    /// First offset that the application saw.
+    from: i64,
+    delivered: u64,
+    passed: u64,
+    pub(super) fetched: Stamp,
+    /// The latency SLI judges these records when they are committed.
+    pub(super) judged_at_commit: bool,
+    /// (offset, publish time) of each record, where the batch was opened.
+    times: Option<Box<[(i64, i64)]>>,
+}
+
+/// Records that a commit has just passed.
+#[derive(Debug)]
+pub(super) struct Passed {
+    pub(super) fetched: Stamp,
+    pub(super) judged_at_commit: bool,
+    pub(super) times: Vec<Times>,
+    pub(super) count: u64,
+}
+
+/// Publish time of the first record at or after an offset, ms since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstAfter {
+    /// Within these (equal where it is exact).
+    Between(i64, i64),
+    /// Everything up to here was looked at and there is no record.
+    NoneBefore(i64),
+    /// Not seen; the last record seen before it was published at this time or later.
+    Unseen(Option<i64>),
+}
+
+/// The ring.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    batches: VecDeque<Batch>,
+    /// Offsets that fetches have covered without a gap.
+    covered: Option<(i64, i64)>,
+    /// Low publish time of the last batch that a commit passed.
+    before_ms: Option<i64>,
+    kept: usize,
+}
+
+impl Seen {
+    /// Record times kept.
+    pub(super) fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// A fetch asked for this offset, and these complete batches came.
+    pub(super) fn fetched(&mut self, asked: Option<i64>, batches: &[BatchFact]) {
+        let first = batches.first().map(|b| b.base_offset);
+        let Some(start) = asked.or(first) else {
+            return;
+        };
+        let end = batches
+            .last()
+            .map_or(start, |b| b.last_offset.saturating_add(1).max(start));
+        self.covered = Some(match self.covered {
+            Some((from, to)) if start <= to && end >= from => {
+                // A fetch from further back ends what was known after it: the program rewound.
+                (
+                    from.min(start),
+                    if start < to && batches.is_empty() {
+                        to
+                    } else {
+                        end
+                    },
+                )
+            }
+            _ => (start, end),
+        });
+    }
+
+    /// Adds one batch with records that the application will see.
+    pub(super) fn push(
+        &mut self,
+        fact: &BatchFact,
+        asked: Option<i64>,
+        fetched: Stamp,
+        judged_at_commit: bool,
+        times: Option<&[(i64, i64)]>,
+    ) {
+        let mut batch = Batch::new(fact, asked, fetched, judged_at_commit);
+        while let Some(old) = self.batches.pop_back_if(|old| old.last >= batch.base) {
+            self.kept = self.kept.saturating_sub(old.kept());
+            batch.continue_from(&old, asked);
+        }
+        if let Some(times) = times.filter(|t| t.len() <= MAX_TIMES) {
+            batch.times = Some(times.into());
+        }
+        self.kept = self.kept.saturating_add(batch.kept());
+        self.batches.push_back(batch);
+        if self.batches.len() > MAX_BATCHES {
+            self.halve();
+        }
+    }
+
+    /// The group committed: what it passed leaves the ring.
+    pub(super) fn settle(&mut self, committed: i64) -> Vec<Passed> {
+        let mut out = Vec::new();
+        while let Some(front) = self.batches.front_mut() {
+            if front.base >= committed {
+                break;
+            }
+            out.extend(front.pass(committed));
+            if front.last >= committed {
+                break;
+            }
+            self.before_ms = Some(front.low_ms);
+            let kept = front.kept();
+            self.kept = self.kept.saturating_sub(kept);
+            self.batches.pop_front();
+        }
+        out
+    }
+
+    /// Records whose verdict waits for a commit.
+    pub(super) fn unjudged(&self) -> u64 {
+        self.batches
+            .iter()
+            .filter(|b| b.judged_at_commit)
+            .map(|b| b.delivered.saturating_sub(b.passed))
+            .sum()
+    }
+
+    /// Publish time of the first record at or after `offset`.
+    pub(super) fn first_after(&self, offset: i64) -> FirstAfter {
+        let covered = |at: i64| {
+            self.covered
+                .is_some_and(|(from, to)| from <= at && at <= to)
+        };
+        match self.batches.iter().find(|b| b.last >= offset) {
+            Some(batch) if batch.base <= offset || covered(offset) => {
+                let (low, high) = batch.first_after(offset);
+                FirstAfter::Between(low, high)
+            }
+            None if covered(offset) => {
+                FirstAfter::NoneBefore(self.covered.map_or(offset, |(_, to)| to))
+            }
+            _ => FirstAfter::Unseen(
+                self.batches
+                    .iter()
+                    .rev()
+                    .find(|b| b.last < offset)
+                    .map(|b| b.low_ms)
+                    .or(self.before_ms),
+            ),
+        }
+    }
+
+    /// Publish time at or before that of the last record seen, whether committed or not.
+    pub(super) fn before(&self) -> Option<i64> {
+        self.batches.back().map(|b| b.low_ms).or(self.before_ms)
+    }
+
+    /// Offset after the last record seen, and after the last offset covered.
+    pub(super) fn ends(&self) -> (Option<i64>, Option<i64>) {
+        (
+            self.batches.back().map(|b| b.last.saturating_add(1)),
+            self.covered.map(|(_, to)| to),
+        )
+    }
+
+    fn halve(&mut self) {
+        let mut merged: VecDeque<Batch> = VecDeque::with_capacity(MAX_BATCHES);
+        let mut pairing = true;
+        for batch in self.batches.drain(..) {
+            match merged.back_mut() {
+                Some(last) if pairing && last.judged_at_commit == batch.judged_at_commit => {
+                    last.merge(&batch);
+                    pairing = false;
+                }
+                _ => {
+                    merged.push_back(batch);
+                    pairing = true;
+                }
+            }
+        }
+        // Where the stage alternates batch by batch nothing merges; then the oldest are forgotten.
+        while merged.len() > MAX_BATCHES {
+            merged.pop_front();
+        }
+        self.kept = merged.iter().map(Batch::kept).sum();
+        self.batches = merged;
+    }
+}
+
+impl Batch {
+    fn new(fact: &BatchFact, asked: Option<i64>, fetched: Stamp, judged_at_commit: bool) -> Self {
+        let high_ms = fact.max_timestamp_ms;
+        // A compacted batch may keep the first timestamp of a record that is gone; of a single record the latest is its own.
+        let base_ms = if fact.log_append_time || fact.records == 1 {
+            high_ms
+        } else {
+            fact.base_timestamp_ms
+        };
+        let span = fact
+            .last_offset
+            .saturating_sub(fact.base_offset)
+            .saturating_add(1);
+        Self {
+            base: fact.base_offset,
+            last: fact.last_offset,
+            first_ms: base_ms,
+            low_ms: base_ms.min(high_ms),
+            high_ms,
+            dense: i64::from(fact.records) == span,
+            from: asked.map_or(fact.base_offset, |a| a.max(fact.base_offset)),
+            delivered: u64::from(fact.delivered),
+            passed: 0,
+            fetched,
+            judged_at_commit,
+            times: None,
+        }
+    }
+
+    fn kept(&self) -> usize {
+        self.times.as_ref().map_or(0, |t| t.len())
+    }
+
+    /// The same batch came again because the fetch began inside it: what was delivered before stays delivered.
+    fn continue_from(&mut self, old: &Self, asked: Option<i64>) {
+        let again_from = asked.unwrap_or(self.base);
+        if old.base != self.base || again_from <= old.from {
+            return;
+        }
+        let earlier = u64::try_from(again_from.saturating_sub(old.from))
+            .unwrap_or(0)
+            .min(old.delivered);
+        self.delivered = self.delivered.saturating_add(earlier);
+        self.from = old.from;
+        self.passed = old.passed.min(self.delivered);
+        self.fetched = old.fetched;
+    }
+
+    fn merge(&mut self, next: &Self) {
+        self.dense = self.dense && next.dense && self.last.saturating_add(1) == next.base;
+        self.last = next.last;
+        self.low_ms = self.low_ms.min(next.low_ms);
+        self.high_ms = self.high_ms.max(next.high_ms);
+        self.delivered = self.delivered.saturating_add(next.delivered);
+        self.passed = self.passed.saturating_add(next.passed);
+        self.times = None;
+    }
+
+    fn first_after(&self, offset: i64) -> (i64, i64) {
+        let known = self
+            .times
+            .iter()
+            .flatten()
+            .find(|(at, _)| *at >= offset)
+            .map(|(_, ms)| *ms);
+        match known {
+            Some(ms) => (ms, ms),
+            None if offset <= self.base && self.dense => (self.first_ms, self.first_ms),
+            None => (self.low_ms, self.high_ms),
+        }
+    }
+
+    /// Takes the records under `committed` that were not passed before.
+    fn pass(&mut self, committed: i64) -> Option<Passed> {
+        let whole = self.last < committed;
+        let reached = if whole {
+            self.delivered
+        } else if let Some(times) = &self.times {
+            let (from, upto) = (self.from, committed);
+            let under = times.iter().filter(|(at, _)| (from..upto).contains(at));
+            u64::try_from(under.count()).unwrap_or(0)
+        } else {
+            u64::try_from(committed.saturating_sub(self.from)).unwrap_or(0)
+        };
+        let reached = reached.min(self.delivered);
+        let count = reached.checked_sub(self.passed).filter(|n| *n > 0)?;
+        let times = self.times_of(self.passed, reached);
+        self.passed = reached;
+        Some(Passed {
+            fetched: self.fetched,
+            judged_at_commit: self.judged_at_commit,
+            times,
+            count,
+        })
+    }
+
+    /// Publish times of the delivered records number `start..end`.
+    fn times_of(&self, start: u64, end: u64) -> Vec<Times> {
+        let count = end.saturating_sub(start);
+        let (Some(times), Ok(skip), Ok(take)) =
+            (&self.times, usize::try_from(start), usize::try_from(count))
+        else {
+            return vec![Times {
+                low_ms: self.low_ms,
+                high_ms: self.high_ms,
+                count,
+            }];
+        };
+        let single = times.iter().filter(|(at, _)| *at >= self.from);
+        single
+            .skip(skip)
+            .take(take)
+            .map(|(_, ms)| Times {
+                low_ms: *ms,
+                high_ms: *ms,
+                count: 1,
+            })
+            .collect()
+    }
+}
+
+/// Whether a batch holds records that an application can see.
+pub(super) fn is_data(fact: &BatchFact) -> bool {
+    fact.kind == BatchKind::Data && fact.records > 0
+}

@@ -1,0 +1,3 @@
+module throughline.test/tool
+
+go 1.26.0

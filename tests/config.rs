@@ -1,0 +1,679 @@
+//! What users write, and what they are told when it is wrong.
+//!
+//! Through the public interface only: files on disk, variables and flags as lists. Must not read the environment of the
+//! machine the tests run on.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a failed helper is a failed test"
+)]
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+use throughline::config::{
+    Config, ListenAddress, LogLevel, Mode, Override, Sli, Sources, changes, keys,
+};
+
+/// A directory with one file in it, and how to load it.
+struct Case {
+    dir: TempDir,
+    sources: Sources,
+}
+
+impl Case {
+    fn none() -> Self {
+        Self {
+            dir: TempDir::new().unwrap(),
+            sources: Sources::default(),
+        }
+    }
+
+    fn file(text: impl AsRef<[u8]>) -> Self {
+        let mut case = Self::none();
+        case.sources.file = Some(case.write("t.yaml", text));
+        case
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.sources
+            .environment
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn set(self, key: &str, value: &str) -> Self {
+        self.flag(&format!("--set {key}"), key, value)
+    }
+
+    fn flag(mut self, flag: &str, key: &str, value: &str) -> Self {
+        self.sources.overrides.push(Override {
+            flag: flag.to_owned(),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        });
+        self
+    }
+
+    fn load(&self) -> Config {
+        match Config::load(&self.sources) {
+            Ok(config) => config,
+            Err(faults) => panic!("{faults}"),
+        }
+    }
+
+    /// The faults, one per line, with the directory cut off.
+    fn faults(&self) -> Vec<String> {
+        let faults = match Config::load(&self.sources) {
+            Ok(config) => panic!("accepted: {config:?}"),
+            Err(faults) => faults,
+        };
+        let dir = format!("{}/", self.dir.path().display());
+        let text = faults.to_string().replace(&dir, "");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+fn listen(text: &str) -> ListenAddress {
+    text.parse().unwrap()
+}
+
+const REFERENCE: &str = include_str!("../config/reference.yaml");
+
+#[test]
+fn reference_is_the_defaults() {
+    assert_eq!(Case::file(REFERENCE).load(), Config::default());
+}
+
+/// The reference with its commented-out keys in force.
+fn uncommented() -> String {
+    REFERENCE
+        .lines()
+        .map(|line| {
+            let start = line.trim_start();
+            let key = start
+                .strip_prefix('#')
+                .filter(|rest| rest.starts_with(|c: char| c == '-' || c.is_ascii_lowercase()));
+            let indent = &line[..line.len() - start.len()];
+            key.map_or_else(|| line.to_owned(), |key| format!("{indent}{key}")) + "\n"
+        })
+        .collect()
+}
+
+#[test]
+fn reference_shows_every_key_and_no_other() {
+    let mut shown = BTreeSet::new();
+    let mut open: Vec<(usize, String)> = Vec::new();
+    for line in uncommented().lines() {
+        let content = line.trim_start();
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        let mut indent = line.len() - content.len();
+        let mut content = content;
+        let mut item = "";
+        if let Some(rest) = content.strip_prefix("- ") {
+            (indent, content, item) = (indent + 2, rest, "[]");
+        }
+        open.retain(|(at, _)| *at < indent);
+        if !item.is_empty() {
+            let list = open.last_mut().unwrap();
+            list.1.push_str(item);
+        }
+        let name = content.split(':').next().unwrap();
+        let path = match open.last() {
+            Some((_, parent)) => format!("{parent}.{name}"),
+            None => name.to_owned(),
+        };
+        shown.insert(path.clone());
+        open.push((indent, path));
+    }
+    let known: BTreeSet<String> = keys().into_iter().collect();
+    assert_eq!(shown, known);
+}
+
+#[test]
+fn uncommented_reference_is_accepted_but_for_its_files() {
+    let faults = Case::file(uncommented()).faults();
+    assert_eq!(faults.len(), 3, "{faults:#?}");
+    for (fault, key) in faults.iter().zip(["ca_file", "cert_file", "key_file"]) {
+        assert!(
+            fault.contains(&format!("kafka.tls.{key}: `/etc/throughline/c"))
+                && fault.contains("cannot be read: No such file"),
+            "{fault}"
+        );
+    }
+}
+
+#[test]
+fn effective_configuration_reads_back_as_itself() {
+    let case = Case::file(
+        "kafka: {bootstrap: 'a:1,[::1]:2', tls: {server_name: x.y}}\n\
+         context: {mode: off, topics: [{match: ^a, mode: observe}]}\n\
+         objectives: [{match: b, sli: lag}, {match: c, sli: latency, threshold_seconds: 0.25}]\n\
+         names: [{match: c, as: d}]\nproxy: {connect_timeout_seconds: 1.5}\n",
+    );
+    let config = case.load();
+    let again = Case::file(config.effective_json().to_string()).load();
+    assert_eq!(again, config);
+    let default = Case::file(Config::default().effective_json().to_string()).load();
+    assert_eq!(default, Config::default());
+}
+
+/// Files that are wrong, and exactly what is said.
+const WRONG: &[(&str, &[&str])] = &[
+    (
+        "kafka:\n  lisen: localhost:9092\n  bootstrap: [kafka, 'x:1']\nlimits:\n  connections: 0\n  frame_bytes: many\n\
+         metrics:\n  partitions: \"true\"\nlog: {level: loud}\n",
+        &[
+            "t.yaml:2: kafka.lisen: unknown key, did you mean `listen`?",
+            "t.yaml:3: kafka.bootstrap: `kafka` has no port, allowed: host:port, for example kafka:9092",
+            "t.yaml:5: limits.connections: `0` is out of range, allowed: 1 to 100000",
+            "t.yaml:6: limits.frame_bytes: `many` is not a whole number, allowed: 1024 to 2147483647",
+            "t.yaml:8: metrics.partitions: `true` is not a boolean, allowed: true, false",
+            "t.yaml:9: log.level: `loud` is not known, allowed: off, error, warn, info, debug, trace",
+        ],
+    ),
+    (
+        "context: {mode: inject}\nlineage: {window_seconds: 300}\nowners: [{match: a, team: b}]\nmetrics: {compatibility: [x]}\n\
+         kafka: {sasl: {username: a}}\n",
+        &[
+            "t.yaml:1: context.mode: `inject` is refused, injection is not in this version, allowed: observe, off",
+            "t.yaml:2: lineage: not acted on in this version, remove it",
+            "t.yaml:3: owners: not acted on in this version, remove it",
+            "t.yaml:4: metrics.compatibility: not acted on in this version, remove it",
+            "t.yaml:5: kafka.sasl: not acted on in this version, remove it",
+        ],
+    ),
+    (
+        "log:\n  level: info\nproxy: 1\nlog:\n  level: loud\nworker_threads: 2\nzzz: 1\n",
+        &[
+            "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
+            "t.yaml:4: log: given twice, first at t.yaml:1",
+            "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, objectives, metrics, names, limits, proxy, admin, log, \
+             drain_timeout_seconds",
+        ],
+    ),
+    (
+        "objectives:\n- {match: '(', sli: publish, threshold_seconds: 1, stage: fetched}\n- {sli: latncy, target: 95}\n- x\n\
+         names: {match: a}\ncontext: {topics: [{match: a}]}\n",
+        &[
+            "t.yaml:2: objectives[0].match: `(` is not a regular expression: unclosed group",
+            "t.yaml:2: objectives[0].stage: does not apply to sli publish, allowed with: latency",
+            "t.yaml:2: objectives[0].threshold_seconds: does not apply to sli publish, allowed with: latency, lag",
+            "t.yaml:3: objectives[1].match: is missing, allowed: a regular expression",
+            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency, lag",
+            "t.yaml:3: objectives[1].target: `95` is out of range, allowed: a share over 0 and under 1, for example 0.95 \
+             for 95 %",
+            "t.yaml:4: objectives[2]: is one value, allowed: a mapping with match, sli, threshold_seconds, target, stage",
+            "t.yaml:5: names: is a mapping, allowed: a list of mappings with match, as",
+            "t.yaml:6: context.topics[0].mode: is missing, allowed: observe, off",
+        ],
+    ),
+    (
+        "kafka:\n  bootstrap_servers: a:1\n  tls:\n  listen: kafka:9092\n  advertise: a:1\ndrain_timeout: 3\n\
+         proxy: {connect_timeout_seconds: 11, worker_threads: -1}\n",
+        &[
+            "t.yaml:2: kafka.bootstrap_servers: unknown key, did you mean `bootstrap`?",
+            "t.yaml:3: kafka.tls: is empty, allowed: {} to switch it on, or no such key at all",
+            "t.yaml:4: kafka.listen: `kafka:9092` is not an address to listen on, allowed: localhost:port or IP:port",
+            "t.yaml:5: kafka.advertise: `a:1` carries a port or scheme, allowed: a host name or address alone",
+            "t.yaml:6: drain_timeout: unknown key, did you mean `drain_timeout_seconds`?",
+            "t.yaml:7: proxy.connect_timeout_seconds: `11` is out of range, allowed: 0.1 to 10 seconds",
+            "t.yaml:7: proxy.worker_threads: `-1` is out of range, allowed: 1 to 256",
+        ],
+    ),
+    (
+        "log:\n  level: info\n  format: [text\n",
+        &["t.yaml:4: not valid YAML: while parsing a flow sequence, expected ',' or ']'"],
+    ),
+    (
+        "a: &a [x]\nb: *a\n",
+        &["t.yaml:2: an alias (*name) is not allowed, repeat the value instead"],
+    ),
+    (
+        "log: {level: !!str info}\n",
+        &["t.yaml:1: tag tag:yaml.org,2002:!str is not allowed, remove it"],
+    ),
+    (
+        "log: {}\n---\nlog: {}\n",
+        &["t.yaml:2: a second document begins, allowed: one document per file"],
+    ),
+    (
+        "? [a]\n: b\n",
+        &["t.yaml:1: a key is a list or a mapping, allowed: plain text"],
+    ),
+    (
+        "just text\n",
+        &["t.yaml:1: is one value, allowed: a mapping of keys"],
+    ),
+    (
+        "admin: {listen: '127.0.0.1:9092'}\n",
+        &[
+            "t.yaml:1: admin.listen: port 9092 is also that of kafka.listen (localhost:9092), allowed: another port",
+        ],
+    ),
+];
+
+#[test]
+fn every_fault_is_reported_with_its_line() {
+    for (text, expected) in WRONG {
+        assert_eq!(Case::file(text).faults(), *expected, "{text}");
+    }
+}
+
+#[test]
+fn keys_of_later_versions_are_refused_only_where_they_say_something() {
+    Case::file("lineage:\nowners: []\ndead_letter: {topics: , categories: }\nkafka: {sasl: {mechanism: }}\n").load();
+    for given in [
+        "schema: {format: auto}",
+        "otlp: {endpoint: x}",
+        "sampling: 1",
+        "redaction: {headers: [a]}",
+        "dead_letter: {topics: a}",
+        "context: {headers: full}",
+        "context: {correlation_header: a}",
+        "limits: {edit_frame_bytes: 1}",
+    ] {
+        let faults = Case::file(given).faults();
+        assert!(
+            faults[0].ends_with(": not acted on in this version, remove it"),
+            "{faults:?}"
+        );
+    }
+}
+
+#[test]
+fn flag_wins_over_environment_over_file_over_default() {
+    let file = "kafka:\n  listen: localhost:1\nlog:\n  level: warn\n";
+    let base = || Case::file(file);
+    assert_eq!(base().load().kafka.listen, listen("localhost:1"));
+    let env = || base().env("THROUGHLINE_KAFKA_LISTEN", "localhost:2");
+    assert_eq!(env().load().kafka.listen, listen("localhost:2"));
+    let set = env().set("kafka.listen", "localhost:3").load();
+    assert_eq!(set.kafka.listen, listen("localhost:3"));
+    assert_eq!(set.log.level, LogLevel::Warn);
+    assert_eq!(set.admin, Config::default().admin);
+}
+
+#[test]
+fn lists_and_sections_come_from_variables_and_flags() {
+    let config = Case::file("kafka: {tls: {server_name: a}}")
+        .env("THROUGHLINE_KAFKA_BOOTSTRAP", "a:9092, [::1]:9093")
+        .env("THROUGHLINE_KAFKA_TLS_INSECURE_SKIP_VERIFY", "true")
+        .env("THROUGHLINE_KAFKA_CLUSTER_NAME", "")
+        .env("HOME", "/root")
+        .set(
+            "objectives",
+            "[{match: ^orders$, sli: latency, threshold_seconds: 30}]",
+        )
+        .set("kafka.tls", "{}")
+        .load();
+    let bootstrap: Vec<String> = config
+        .kafka
+        .bootstrap
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(bootstrap, ["a:9092", "[::1]:9093"]);
+    let tls = config.kafka.tls.unwrap();
+    assert!(tls.insecure_skip_verify && tls.server_name.is_some());
+    assert_eq!(config.objectives[0].sli, Sli::Latency);
+    let brackets = Case::none().set("kafka.bootstrap", "[::1]:9093").load();
+    assert_eq!(brackets.kafka.bootstrap[0].host, "::1");
+    let flow = Case::none().set("kafka.bootstrap", "[a:1, b:2]").load();
+    assert_eq!(flow.kafka.bootstrap.len(), 2);
+}
+
+#[test]
+fn faults_of_variables_and_flags_name_them() {
+    let faults = Case::none()
+        .env("THROUGHLINE_KAFKA_LISTN", "x")
+        .env("THROUGHLINE_LOG_LEVEL", "loud")
+        .env("THROUGHLINE_OTLP_ENDPOINT", "http://x")
+        .set("kafka.listen", "9092")
+        .set("kafka", "{}")
+        .set("objectives[0].target", "1")
+        .set("kafka.tls", "{ca_fil: x}")
+        .set("names", "[")
+        .flag("--listen", "kafka.listen", "localhost:1")
+        .flag("--otlp-endpoint", "otlp.endpoint", "http://x")
+        .faults();
+    assert_eq!(
+        faults,
+        [
+            "THROUGHLINE_KAFKA_LISTN: unknown variable, did you mean `THROUGHLINE_KAFKA_LISTEN`?",
+            "THROUGHLINE_LOG_LEVEL: log.level: `loud` is not known, allowed: off, error, warn, info, debug, trace",
+            "THROUGHLINE_OTLP_ENDPOINT: otlp: not acted on in this version, remove it",
+            "--listen: kafka.listen: given twice, also by --set kafka.listen",
+            "--otlp-endpoint: otlp.endpoint: not acted on in this version, remove it",
+            "--set kafka: kafka: is a section, allowed: kafka.bootstrap, kafka.listen, kafka.broker_listen, kafka.advertise, \
+             kafka.cluster_name, kafka.tls, kafka.tls.ca_file, kafka.tls.cert_file, kafka.tls.key_file, \
+             kafka.tls.server_name, kafka.tls.insecure_skip_verify",
+            "--set kafka.listen: kafka.listen: `9092` has no port, allowed: host:port, for example kafka:9092",
+            "--set kafka.tls: kafka.tls.ca_fil: unknown key, did you mean `ca_file`?",
+            "--set names: names: not valid YAML: while parsing a node, did not find expected node content",
+            "--set objectives[0].target: objectives[0].target: is inside a list, allowed: `objectives` as a whole, for \
+             example '[...]'",
+        ]
+    );
+}
+
+#[test]
+fn variables_that_kubernetes_makes_for_a_service_of_our_name_are_not_keys() {
+    Case::none()
+        .env("THROUGHLINE_SERVICE_HOST", "10.0.0.1")
+        .env("THROUGHLINE_SERVICE_PORT", "9470")
+        .env("THROUGHLINE_SERVICE_PORT_METRICS", "9470")
+        .env("THROUGHLINE_PORT", "tcp://10.0.0.1:9470")
+        .env("THROUGHLINE_PORT_9470_TCP", "tcp://10.0.0.1:9470")
+        .env("THROUGHLINE_PORT_9470_TCP_PROTO", "tcp")
+        .env("THROUGHLINE_PORT_9470_TCP_PORT", "9470")
+        .env("THROUGHLINE_PORT_9470_TCP_ADDR", "10.0.0.1")
+        .env("THROUGHLINE_CONFIG", "/etc/x.yaml")
+        .load();
+}
+
+#[test]
+fn bootstrap_that_is_our_own_address_prints_the_command_to_run_instead() {
+    for host in [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "LOCALHOST",
+        "0.0.0.0",
+        "laptop",
+        "[::ffff:127.0.0.1]",
+    ] {
+        let mut case = Case::none().flag("--bootstrap", "kafka.bootstrap", &format!("{host}:9092"));
+        case.sources.hostname = Some("laptop.lan".to_owned());
+        let words = [
+            "throughline",
+            "run",
+            "--bootstrap",
+            "localhost:9092",
+            "--set",
+            "log.level=debug",
+        ];
+        case.sources.command = words.map(str::to_owned).to_vec();
+        let shown = host.to_owned();
+        assert_eq!(
+            case.faults(),
+            [format!(
+                "--bootstrap: kafka.bootstrap: `{shown}:9092` is our own listen address (localhost:9092), listen \
+                 elsewhere: throughline run --bootstrap localhost:9092 --set log.level=debug --listen localhost:19092"
+            )]
+        );
+    }
+    let other = |bootstrap: &str, listen: &str| {
+        Case::none()
+            .set("kafka.bootstrap", bootstrap)
+            .set("kafka.listen", listen)
+            .load()
+    };
+    other("localhost:9093", "localhost:9092");
+    other("kafka:9092", "localhost:9092");
+    other("127.0.0.1:9092", "10.0.0.5:9092");
+    let mut given = Case::none()
+        .flag("--listen", "kafka.listen", "[::]:9095")
+        .set("kafka.bootstrap", "[::1]:9095");
+    let words = [
+        "throughline",
+        "check",
+        "--listen",
+        "[::]:9095",
+        "--set=kafka.listen=x",
+        "--config",
+        "a b.yaml",
+    ];
+    given.sources.command = words.map(str::to_owned).to_vec();
+    assert!(
+        given.faults()[0].ends_with("throughline check --config 'a b.yaml' --listen [::]:19095")
+    );
+}
+
+#[test]
+fn a_missing_bootstrap_is_a_fault_where_a_role_needs_one() {
+    let mut case = Case::none().set("kafka.listen", "localhost:1");
+    case.sources.needs_bootstrap = true;
+    assert_eq!(
+        case.faults(),
+        [
+            "configuration: kafka.bootstrap: is missing, allowed: one or more host:port, for example --bootstrap kafka:9092"
+        ]
+    );
+}
+
+#[test]
+fn files_too_large_too_deep_or_unreadable_are_refused() {
+    let large = Case::file("# padding\n".repeat(1_100_000)).faults();
+    assert_eq!(large, ["t.yaml: is too large, allowed: 1048576 bytes"]);
+    let deep = Case::file(format!("a: {}", "[".repeat(100))).faults();
+    assert_eq!(deep, ["t.yaml:1: nested deeper than 16 levels"]);
+    let blocks = Case::file("- ".repeat(100_000)).faults();
+    assert_eq!(blocks, ["t.yaml:1: nested deeper than 16 levels"]);
+    assert_eq!(Case::file("[".repeat(1_000_000)).faults().len(), 1);
+    let many = Case::file(format!("a: [{}]", "1,".repeat(100_000))).faults();
+    assert_eq!(many, ["t.yaml:1: more than 20000 values in one file"]);
+    let rules = format!("names: [{}]", "{match: a, as: b},".repeat(1_001));
+    assert_eq!(
+        Case::file(rules).faults(),
+        ["t.yaml:1: names: has 1001 rules, allowed: 1000"]
+    );
+    let pattern = Case::none()
+        .set("names", "[{match: '(\\w{100}){100}', as: b}]")
+        .faults();
+    assert!(
+        pattern[0].ends_with("is not a regular expression: it is too large"),
+        "{pattern:?}"
+    );
+    let bytes = Case::file(b"log: {}\n\xff").faults();
+    assert_eq!(bytes, ["t.yaml:2: not valid UTF-8"]);
+    let mut absent = Case::none();
+    absent.sources.file = Some(absent.dir.path().join("no.yaml"));
+    assert_eq!(
+        absent.faults(),
+        ["no.yaml: cannot be read: No such file or directory (os error 2)"]
+    );
+    let mut directory = Case::none();
+    directory.sources.file = Some(directory.dir.path().to_owned());
+    assert_eq!(directory.faults().len(), 1);
+}
+
+#[test]
+fn tls_files_are_read_and_must_fit_together() {
+    let case = Case::none();
+    let signed = rcgen::generate_simple_self_signed(["kafka".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["kafka".to_owned()]).unwrap();
+    let certificate = case.write("cert.pem", signed.cert.pem());
+    let key = case.write("key.pem", signed.signing_key.serialize_pem());
+    let wrong_key = case.write("other.pem", other.signing_key.serialize_pem());
+    let tls = |cert: &PathBuf, key: &PathBuf| {
+        let value = format!(
+            "{{ca_file: {0}, cert_file: {0}, key_file: {1}}}",
+            cert.display(),
+            key.display()
+        );
+        Case::none().set("kafka.tls", &value)
+    };
+    let config = tls(&certificate, &key).load();
+    let shown = format!("{config:?}{}", config.effective_json());
+    let secret: Vec<String> = signed
+        .signing_key
+        .serialize_der()
+        .iter()
+        .map(|b| b.to_string())
+        .collect();
+    assert!(!shown.contains(&secret[..20].join(", ")) && !shown.contains("PRIVATE"));
+    let read = config.kafka.tls.unwrap();
+    assert_eq!(
+        (
+            read.roots.unwrap().len(),
+            read.identity.unwrap().chain.len()
+        ),
+        (1, 1)
+    );
+
+    let mismatch = tls(&certificate, &wrong_key).faults();
+    assert!(
+        mismatch[0]
+            .ends_with("is not the key of the first certificate in cert_file, allowed: a pair"),
+        "{mismatch:?}"
+    );
+    let swapped = tls(&key, &certificate).faults();
+    assert_eq!(swapped.len(), 3, "{swapped:?}");
+    let alone = Case::none()
+        .set("kafka.tls.cert_file", &certificate.display().to_string())
+        .faults();
+    assert_eq!(
+        alone,
+        [
+            "--set kafka.tls.cert_file: kafka.tls.cert_file: stands without key_file, allowed: both or neither"
+        ]
+    );
+}
+
+#[test]
+fn the_token_is_never_shown() {
+    let case = Case::none();
+    let path = case.write("token", "correct-horse-battery-staple\n");
+    let case = case.set("admin.token_file", &path.display().to_string());
+    let config = case.load();
+    let token = config.admin.token.clone().unwrap();
+    assert_eq!(token.expose(), "correct-horse-battery-staple");
+    let shown = format!("{config:?} {config:#?} {}", config.effective_json());
+    assert!(!shown.contains("correct-horse"), "{shown}");
+    fs::write(&path, "short").unwrap();
+    let faults = case.faults();
+    assert!(
+        !faults[0].contains("short") && faults[0].contains("holds no token"),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn a_reload_says_what_applies_and_what_needs_a_restart() {
+    let old = Case::file("kafka: {bootstrap: a:1}").load();
+    let new = Case::file(
+        "kafka: {bootstrap: b:1, tls: {}}\ncontext: {mode: off}\nobjectives: [{match: a, sli: lag}]\nlog: {level: debug, format: json}\n",
+    )
+    .load();
+    assert_eq!(new.context.mode, Mode::Off);
+    let found = changes(&old, &new);
+    assert_eq!(
+        found.applied_live,
+        ["context.mode", "log.level", "objectives"]
+    );
+    let tls = [
+        "ca_file",
+        "cert_file",
+        "insecure_skip_verify",
+        "key_file",
+        "server_name",
+    ]
+    .map(|k| format!("kafka.tls.{k}"));
+    let mut restart = vec!["kafka.bootstrap".to_owned()];
+    restart.extend(tls);
+    restart.push("log.format".to_owned());
+    assert_eq!(found.needs_restart, restart);
+    assert_eq!(changes(&new, &new), throughline::config::Changes::default());
+}
+
+#[test]
+fn a_token_changed_behind_its_path_needs_a_restart() {
+    let case = Case::none();
+    let path = case.write("token", "a".repeat(20));
+    let case = case.set("admin.token_file", &path.display().to_string());
+    let old = case.load();
+    fs::write(&path, "b".repeat(20)).unwrap();
+    assert_eq!(
+        changes(&old, &case.load()).needs_restart,
+        ["admin.token_file"]
+    );
+}
+
+/// Text that often gets past the parser: our keys among YAML's own characters.
+fn yaml_like() -> impl Strategy<Value = String> {
+    let mut words: Vec<String> = keys()
+        .iter()
+        .flat_map(|key| key.split('.').map(|part| part.replace("[]", "")))
+        .collect();
+    let marks = [
+        ": ",
+        ":\n",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "? ",
+        "& ",
+        "&a ",
+        "*a ",
+        "!t ",
+        "|\n",
+        ">-\n",
+        "'",
+        "\"",
+        "#",
+        "---\n",
+        "...\n",
+        "%YAML 1.2\n",
+        "~",
+        "null",
+        "<<",
+        "1e999",
+        "-1",
+        "0",
+        "true",
+        "localhost:9092",
+        "\t",
+        "\u{feff}",
+    ];
+    words.extend(marks.map(str::to_owned));
+    prop::collection::vec(prop::sample::select(words), 0..40).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let case = Case::file(bytes);
+        drop(Config::load(&case.sources));
+    }
+
+    #[test]
+    fn arbitrary_yaml_never_panics_and_faults_are_single_lines(text in yaml_like()) {
+        let case = Case::file(text);
+        if let Err(faults) = Config::load(&case.sources) {
+            for fault in &faults {
+                prop_assert_eq!(fault.to_string().lines().count(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_flags_and_variables_never_panic(key in "[a-z_.]{0,20}", index in 0..100_usize, value in "\\PC{0,40}") {
+        let keys = keys();
+        let known = keys[index % keys.len()].clone();
+        let variable = format!("THROUGHLINE_{}", known.replace('.', "_").to_uppercase());
+        let case = Case::none().set(&key, &value).set(&known, &value).env(&variable, &value);
+        drop(Config::load(&case.sources));
+    }
+}

@@ -1,0 +1,319 @@
+//! The client programs of `tests/clients`: built once, run as children, their lines read as JSON.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::cache::{self, Jar};
+use super::process::Process;
+
+/// Everything a program does in one run ends within this.
+pub(crate) const RUN_LIMIT: Duration = Duration::from_secs(120);
+
+/// A client library that speaks Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// kafka-clients 4.4.0.
+    Java,
+    /// kafka-clients 3.9.1, which still speaks to brokers before 2.1.
+    Java391,
+    /// librdkafka 2.16.1, through confluent-kafka.
+    Librdkafka,
+    /// franz-go v1.22.2.
+    FranzGo,
+    /// sarama v1.61.1.
+    Sarama,
+    /// kafka-python 3.0.12.
+    KafkaPython,
+    /// kafkajs 2.2.4.
+    KafkaJs,
+}
+
+impl Client {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Java,
+        Self::Librdkafka,
+        Self::FranzGo,
+        Self::Sarama,
+        Self::KafkaPython,
+        Self::KafkaJs,
+    ];
+
+    /// Short, and fit for a topic name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Java => "java",
+            Self::Java391 => "java-3.9.1",
+            Self::Librdkafka => "librdkafka",
+            Self::FranzGo => "franz-go",
+            Self::Sarama => "sarama",
+            Self::KafkaPython => "kafka-python",
+            Self::KafkaJs => "kafkajs",
+        }
+    }
+
+    /// Starts the program; it runs until its work is done or it is told to leave.
+    #[track_caller]
+    pub(crate) fn start(self, arguments: &[&str]) -> Running {
+        let mut command = self.command();
+        command.args(arguments);
+        let name = format!("{} {}", self.name(), arguments.first().unwrap_or(&""));
+        Running {
+            process: Process::spawn(&name, &mut command),
+            parsed: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Runs the program to its end and fails the test when it does not end well.
+    #[track_caller]
+    pub(crate) fn run(self, arguments: &[&str]) -> Output {
+        self.start(arguments).finish(RUN_LIMIT)
+    }
+
+    /// The program without arguments, built where that is needed.
+    #[track_caller]
+    pub(crate) fn command(self) -> Command {
+        match self {
+            Self::Java => java("4.4.0", &[]),
+            Self::Java391 => java("3.9.1", &["Share.java"]),
+            Self::Librdkafka | Self::KafkaPython => python(self.name()),
+            Self::FranzGo | Self::Sarama => go(self.name()),
+            Self::KafkaJs => node(),
+        }
+    }
+}
+
+/// A client program under way.
+pub(crate) struct Running {
+    process: Process,
+    parsed: Mutex<Vec<Value>>,
+}
+
+impl Running {
+    /// Waits until `find` yields something from the lines so far, parsed.
+    #[track_caller]
+    pub(crate) fn wait_for<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut find: impl FnMut(&[Value]) -> Option<T>,
+    ) -> T {
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.process.wait_for(what, limit, |lines| {
+            let done = parsed.len();
+            parsed.extend(lines[done..].iter().map(|line| parse(line)));
+            find(&parsed)
+        })
+    }
+
+    /// The lines so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.lines_from(0)
+    }
+
+    /// The lines so far, from number `from` on.
+    pub(crate) fn lines_from(&self, from: usize) -> Vec<Value> {
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = parsed.len();
+        let lines = self.process.lines_from(done);
+        parsed.extend(lines.iter().map(|line| parse(line)));
+        parsed.get(from..).unwrap_or_default().to_vec()
+    }
+
+    /// How many lines were printed so far.
+    pub(crate) fn seen(&self) -> usize {
+        self.lines_from(0).len()
+    }
+
+    #[track_caller]
+    pub(crate) fn write_line(&mut self, line: &str) {
+        self.process.write_line(line);
+    }
+
+    /// Asks a consumer to leave its group, and waits for its end.
+    #[track_caller]
+    pub(crate) fn leave(mut self, limit: Duration) -> Output {
+        self.process.write_line("leave");
+        self.finish(limit)
+    }
+
+    /// SIGKILL: nothing is said to the broker.
+    pub(crate) fn kill(mut self) -> Output {
+        self.process.kill();
+        Output {
+            lines: self.lines(),
+        }
+    }
+
+    /// Waits for the end and fails the test when the program says that it failed.
+    #[track_caller]
+    pub(crate) fn finish(mut self, limit: Duration) -> Output {
+        let status = self.process.wait(limit);
+        assert!(
+            status.success(),
+            "the client failed with {status}\n{}",
+            self.process.tail()
+        );
+        Output {
+            lines: self.lines(),
+        }
+    }
+}
+
+/// Everything a client program printed.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) lines: Vec<Value>,
+}
+
+impl Output {
+    /// The lines of one type.
+    pub(crate) fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |line| line["type"] == kind)
+    }
+
+    /// The last line.
+    #[track_caller]
+    pub(crate) fn done(&self) -> &Value {
+        let done = self.of_type("done").last();
+        done.expect("the client printed no line of type done")
+    }
+
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.of_type("record").map(Record::from_json).collect()
+    }
+}
+
+/// A record as a consumer saw it; bytes are base64.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Record {
+    pub(crate) phase: i64,
+    pub(crate) partition: i64,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<String>,
+    pub(crate) value: Option<String>,
+    pub(crate) headers: Vec<(String, Option<String>)>,
+    pub(crate) timestamp: i64,
+}
+
+impl Record {
+    #[track_caller]
+    pub(crate) fn from_json(line: &Value) -> Self {
+        let number = |name: &str| {
+            let value = line[name].as_i64();
+            value.unwrap_or_else(|| panic!("no number {name} in {line}"))
+        };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let headers = line["headers"].as_array().map(Vec::as_slice);
+        Self {
+            phase: number("phase"),
+            partition: number("partition"),
+            offset: number("offset"),
+            key: text(&line["key"]),
+            value: text(&line["value"]),
+            headers: headers
+                .unwrap_or_default()
+                .iter()
+                .map(|pair| (text(&pair[0]).unwrap_or_default(), text(&pair[1])))
+                .collect(),
+            timestamp: number("timestamp"),
+        }
+    }
+}
+
+#[track_caller]
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line)
+        .unwrap_or_else(|error| panic!("not a line of JSON ({error}): {line}"))
+}
+
+fn sources(client: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join("clients")
+        .join(client)
+}
+
+#[track_caller]
+fn java(version: &str, without: &[&str]) -> Command {
+    let libs = cache::artifact(&format!("kafka-clients-{version}"), |directory| {
+        let client = format!("org.apache.kafka:kafka-clients:{version}");
+        let log = "org.slf4j:slf4j-simple:1.7.36";
+        cache::jars(directory, &[Jar::new(&client), Jar::new(log)]);
+    })
+    .join("libs")
+    .join("*");
+    let mut files = cache::files(&sources("java").join("src"), &["java"]);
+    files.retain(|file| !without.iter().any(|name| file.ends_with(name)));
+    let name = format!("client-java-{version}-{}", cache::digest(&files));
+    let classes = cache::artifact(&name, |directory| {
+        let mut command = Command::new("javac");
+        command.args(["-nowarn", "-d"]).arg(directory);
+        cache::step(command.arg("-cp").arg(&libs).args(&files));
+    });
+    let mut command = Command::new("java");
+    // Several of these run at once on small machines: little memory, and no second compiler.
+    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
+    let path = format!("{}:{}", classes.display(), libs.display());
+    command.args(["-cp", &path, "Main"]);
+    command
+}
+
+#[track_caller]
+fn python(client: &str) -> Command {
+    let sources = sources(client);
+    let requirements = sources.join("requirements.txt");
+    let digest = cache::digest(std::slice::from_ref(&requirements));
+    let environment = cache::artifact(&format!("venv-{client}-{digest}"), |directory| {
+        cache::step(Command::new("python3").args(["-m", "venv"]).arg(directory));
+        let mut command = Command::new(directory.join("bin/python"));
+        command.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--only-binary=:all:",
+            "-r",
+        ]);
+        cache::step(command.arg(&requirements));
+    });
+    let mut command = Command::new(environment.join("bin/python"));
+    command.arg(sources.join("client.py"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+#[track_caller]
+fn go(client: &str) -> Command {
+    let module = sources(client);
+    let mut files = cache::files(&module, &["go", "mod", "sum"]);
+    files.extend(cache::files(&sources("shared").join("go"), &["go", "mod"]));
+    let name = format!("client-{client}-{}", cache::digest(&files));
+    let built = cache::artifact(&name, |directory| {
+        let mut command = Command::new("go");
+        command.args(["build", "-o"]).arg(directory.join("client"));
+        cache::step(command.arg(".").current_dir(&module));
+    });
+    Command::new(built.join("client"))
+}
+
+#[track_caller]
+fn node() -> Command {
+    let sources = sources("kafkajs");
+    let manifest = sources.join("package.json");
+    let digest = cache::digest(std::slice::from_ref(&manifest));
+    let modules = cache::artifact(&format!("node-kafkajs-{digest}"), |directory| {
+        std::fs::copy(&manifest, directory.join("package.json")).expect("package.json");
+        let mut command = Command::new("npm");
+        command.args(["install", "--no-package-lock", "--no-audit", "--no-fund"]);
+        cache::step(command.current_dir(directory));
+    });
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", modules.join("node_modules"));
+    command.arg(sources.join("client.js"));
+    command
+}
