@@ -125,7 +125,7 @@ pub fn embed() -> Result<Embedded, DemoError> {
 ///
 /// # Errors
 /// The cluster cannot be reached; a topic is there with another partition count; the broker refuses to create one.
-pub async fn prepare(bootstrap: &str, out: &mut (dyn Write + Send)) -> Result<(), DemoError> {
+pub async fn prepare(bootstrap: &str, out: &mut dyn Write) -> Result<(), DemoError> {
     let created = ensure(bootstrap, &TOPICS)
         .await
         .map_err(DemoError::Topics)?;
@@ -165,7 +165,7 @@ pub async fn run(
     direct: &str,
     options: Options,
     stop: impl Future<Output = ()>,
-    out: &mut (dyn Write + Send),
+    out: &mut dyn Write,
 ) -> Result<Summary, DemoError> {
     for service in SERVICES {
         if !services.iter().any(|given| given.name == service) {
@@ -247,7 +247,7 @@ struct Show<'a> {
 
 impl Show<'_> {
     /// Shows the figures every second, until dropped or the output fails.
-    async fn keep(&mut self, what: &str, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    async fn keep(&mut self, what: &str, out: &mut dyn Write) -> io::Result<()> {
         let mut ticks = interval(REFRESH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -258,11 +258,11 @@ impl Show<'_> {
     }
 
     /// Shows the figures of the summary's own scrape.
-    fn last(&mut self, scrape: Scrape, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    fn last(&mut self, scrape: Scrape, out: &mut dyn Write) -> io::Result<()> {
         self.add(scrape, "at rest", out)
     }
 
-    fn add(&mut self, scrape: Scrape, what: &str, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    fn add(&mut self, scrape: Scrape, what: &str, out: &mut dyn Write) -> io::Result<()> {
         self.history.add(scrape);
         match self.history.figures() {
             Some(figures) => self
