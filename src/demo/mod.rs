@@ -185,13 +185,13 @@ pub async fn run(
     tokio::select! {
         () = stop => {}
         () = time_is_up(&pipeline, show.started, options.duration) => {}
-        shown = show.keep("running", out) => shown?,
+        shown = show.keep(|| pipeline.doing(), out) => shown?,
     }
     pipeline.drain();
     tokio::select! {
         () = pipeline.at_rest() => {}
         () = sleep(DRAIN_LIMIT) => {}
-        shown = show.keep("draining", out) => shown?,
+        shown = show.keep(|| pipeline.doing(), out) => shown?,
     }
     pipeline.hold();
     pipeline.at_rest().await;
@@ -247,13 +247,17 @@ struct Show<'a> {
 
 impl Show<'_> {
     /// Shows the figures every second, until dropped or the output fails.
-    async fn keep(&mut self, what: &str, out: &mut dyn Write) -> io::Result<()> {
+    async fn keep(
+        &mut self,
+        doing: impl Fn() -> &'static str,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let mut ticks = interval(REFRESH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let scrape = Scrape::read(self.services).await;
-            self.add(scrape, what, out)?;
+            self.add(scrape, doing(), out)?;
         }
     }
 

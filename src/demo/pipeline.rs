@@ -122,6 +122,16 @@ impl Pipeline {
         })
     }
 
+    /// What is going on, in a few words for people.
+    pub(super) fn doing(&self) -> &'static str {
+        match *self.phase.borrow() {
+            Phase::Running if self.began().is_none() => "groups join",
+            Phase::Running => "running",
+            Phase::Draining => "no new orders, groups drain",
+            Phase::Held | Phase::Closed => "at rest",
+        }
+    }
+
     /// When the first order went out.
     pub(super) fn began(&self) -> Option<Instant> {
         *self.board.began.borrow()
