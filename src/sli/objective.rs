@@ -2,7 +2,7 @@
 //!
 //! The engine needs the threshold to judge; target and period are carried for whoever shows them. Must not judge.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use regex::Regex;
 
@@ -10,6 +10,7 @@ use super::{
     Sli,
     bounds::{Bounds, TooManyThresholds},
 };
+use crate::event::Name;
 
 /// Latency threshold where no objective names one.
 pub const DEFAULT_LATENCY_THRESHOLD: Duration = Duration::from_millis(500);
@@ -45,7 +46,7 @@ pub struct Goal {
 #[derive(Debug, Default)]
 pub struct Objectives {
     list: Vec<Objective>,
-    cache: HashMap<(Sli, String), Goal>,
+    cache: HashMap<(Sli, Name, Name), Goal>,
 }
 
 impl Objectives {
@@ -72,8 +73,11 @@ impl Objectives {
     }
 
     /// What is asked for this topic and group.
-    pub fn goal(&mut self, sli: Sli, topic: &str, group: &str) -> Goal {
-        let key = (sli, format!("{topic}\u{0}{group}"));
+    pub fn goal(&mut self, sli: Sli, topic: &Name, group: &Name) -> Goal {
+        if self.list.is_empty() {
+            return sli.default_goal();
+        }
+        let key = (sli, Arc::clone(topic), Arc::clone(group));
         if let Some(goal) = self.cache.get(&key) {
             return *goal;
         }
@@ -127,20 +131,14 @@ mod tests {
             threshold: Some(Duration::from_millis(threshold_ms)),
             target,
         };
+        let mut goal_of =
+            |topic: &str, group: &str| objectives.goal(Sli::Latency, &topic.into(), &group.into());
         for _ in 0..2 {
-            assert_eq!(
-                objectives.goal(Sli::Latency, "orders", "billing"),
-                goal(2000, 0.95)
-            );
-            assert_eq!(
-                objectives.goal(Sli::Latency, "orders.eu", "billing"),
-                goal(500, 0.5)
-            );
-            assert_eq!(
-                objectives.goal(Sli::Latency, "orders.eu", "audit"),
-                goal(500, 0.95)
-            );
+            assert_eq!(goal_of("orders", "billing"), goal(2000, 0.95));
+            assert_eq!(goal_of("orders.eu", "billing"), goal(500, 0.5));
+            assert_eq!(goal_of("orders.eu", "audit"), goal(500, 0.95));
         }
-        assert_eq!(objectives.goal(Sli::Publish, "orders", "").threshold, None);
+        let publish = objectives.goal(Sli::Publish, &"orders".into(), &"".into());
+        assert_eq!(publish.threshold, None);
     }
 }

@@ -44,6 +44,7 @@ pub(super) struct Reading {
     /// Connection that fetched it last.
     pub(super) connection: u64,
     end: Option<i64>,
+    told: Option<Instant>,
     fetched: Option<Instant>,
     /// (first seen at, end), ascending.
     ends: VecDeque<(i64, i64)>,
@@ -79,8 +80,14 @@ impl Reading {
     }
 
     /// The group's position changed (or was told).
-    pub(super) fn position(&mut self, offset: i64) {
+    pub(super) fn position(&mut self, offset: i64, now: Instant) {
         self.committed = Some(offset);
+        self.told = Some(now);
+    }
+
+    /// When the position was last told.
+    pub(super) fn told(&self) -> Option<Instant> {
+        self.told
     }
 
     /// Last fetch by its own account; `on_connection` is the last fetch answer of any kind on its connection: an answer that
