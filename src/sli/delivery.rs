@@ -139,6 +139,10 @@ impl Engine {
         if let Some(reading) = followed.then(|| self.reading(&key)).flatten() {
             reading.answered(part, delivered.read_committed, event.at);
             reading.connection = event.connection.id;
+            let handed = part.batches.iter().filter(|batch| is_data(batch));
+            reading.delivered = handed.fold(reading.delivered, |sum, batch| {
+                sum.saturating_add(u64::from(batch.delivered))
+            });
             if part.error.is_none() {
                 reading.seen.fetched(part.asked, &part.batches);
             }

@@ -30,6 +30,8 @@ pub struct Lag {
     pub committed: i64,
     /// End of the partition as last seen.
     pub end: i64,
+    /// Records delivered since the partition was first seen.
+    pub delivered: u64,
 }
 
 /// State of one (group, topic, partition).
@@ -37,6 +39,8 @@ pub struct Lag {
 pub(super) struct Reading {
     pub(super) committed: Option<i64>,
     pub(super) seen: Seen,
+    /// Records delivered.
+    pub(super) delivered: u64,
     /// Connection that fetched it last.
     pub(super) connection: u64,
     end: Option<i64>,
@@ -116,6 +120,7 @@ impl Reading {
             age,
             committed,
             end,
+            delivered: self.delivered,
         })
     }
 
