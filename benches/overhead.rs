@@ -98,7 +98,12 @@ impl Bench {
         let listen = SocketAddr::from(([127, 0, 0, 1], null_port));
         command.args(["null-proxy", &listen.to_string(), &relayed.to_string()]);
         let null = Process::spawn("null proxy", &mut command);
-        null.wait_for("listening", Duration::from_secs(10), |lines| lines.iter().any(|l| l.starts_with("listening")).then_some(()));
+        null.wait_for("listening", Duration::from_secs(10), |lines| {
+            lines
+                .iter()
+                .any(|l| l.starts_with("listening"))
+                .then_some(())
+        });
         let throughline = Throughline::start(ThroughlineSpec::new(&direct.to_string()));
         Self {
             direct,
@@ -241,7 +246,12 @@ impl Bench {
             let mut command = Command::new(std::env::current_exe().expect("this program"));
             command.args(["null-proxy", &listen.to_string(), &self.direct.to_string()]);
             let null = Process::spawn("null proxy", &mut command);
-            null.wait_for("listening", Duration::from_secs(10), |lines| lines.iter().any(|l| l.starts_with("listening")).then_some(()));
+            null.wait_for("listening", Duration::from_secs(10), |lines| {
+                lines
+                    .iter()
+                    .any(|l| l.starts_with("listening"))
+                    .then_some(())
+            });
             let pid = null.id();
             return (Fresh::Null(null), pid, listen);
         }

@@ -128,6 +128,11 @@ impl Running {
         self.lines_from(0).len()
     }
 
+    /// The last lines of both outputs.
+    pub(crate) fn tail(&self) -> String {
+        self.process.tail()
+    }
+
     #[track_caller]
     pub(crate) fn write_line(&mut self, line: &str) {
         self.process.write_line(line);

@@ -17,7 +17,13 @@ pub(super) struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(client = self.client, ?level, facility, message, "librdkafka");
+        tracing::debug!(
+            client = self.client,
+            ?level,
+            facility,
+            message,
+            "librdkafka"
+        );
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
