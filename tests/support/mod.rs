@@ -25,4 +25,5 @@ mod properties;
 pub(crate) mod reaper;
 pub(crate) mod relay;
 pub(crate) mod same;
+pub(crate) mod sockets;
 pub(crate) mod throughline;
