@@ -128,6 +128,27 @@ impl Running {
         self.lines_from(0).len()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends one command to a program that was started with `admin`, and gives its answer, errors included.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, command: &str, limit: Duration) -> Vec<Value> {
+        let before = self.seen();
+        self.write_line(command);
+        self.wait_for(&format!("answer to {command}"), limit, |lines| {
+            let answer = lines.get(before..).unwrap_or_default();
+            let end = answer.iter().position(|line| line["type"] == "end")?;
+            Some(answer[..end].to_vec())
+        })
+    }
+
+    /// The last lines of both outputs.
+    pub(crate) fn tail(&self) -> String {
+        self.process.tail()
+    }
+
     #[track_caller]
     pub(crate) fn write_line(&mut self, line: &str) {
         self.process.write_line(line);

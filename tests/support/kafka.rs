@@ -396,17 +396,7 @@ impl Kafka {
             let client = self.spec.version.admin_client();
             client.start(&["admin", "--bootstrap", &bootstrap])
         });
-        let before = running.seen();
-        running.write_line(command);
-        running.wait_for(
-            &format!("answer to admin {command}"),
-            ADMIN_LIMIT,
-            |lines| {
-                let answer = lines.get(before..).unwrap_or_default();
-                let end = answer.iter().position(|line| line["type"] == "end")?;
-                Some(answer[..end].to_vec())
-            },
-        )
+        running.ask(command, ADMIN_LIMIT)
     }
 
     /// Creates a topic and waits until every partition has a leader.

@@ -26,4 +26,5 @@ pub(crate) mod reaper;
 pub(crate) mod relay;
 pub(crate) mod same;
 pub(crate) mod schemas;
+pub(crate) mod sockets;
 pub(crate) mod throughline;

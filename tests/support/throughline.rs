@@ -14,6 +14,8 @@ use super::process::Process;
 const READY_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 const HTTP_LIMIT: Duration = Duration::from_secs(10);
+const LOG_LIMIT: Duration = Duration::from_secs(20);
+const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
 /// What to start: `throughline run` with these.
 #[derive(Clone, Debug)]
@@ -187,9 +189,38 @@ impl Throughline {
         self.process.signal(name);
     }
 
+    /// Waits until one of its last log lines contains `text`.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        if try_poll_until(LOG_LIMIT, || self.tail().contains(text).then_some(())).is_none() {
+            panic!("no log line says `{text}`\n{}", self.tail());
+        }
+    }
+
     /// The last lines of its output.
     pub(crate) fn tail(&self) -> String {
         self.process.tail()
+    }
+}
+
+/// What `throughline check` said.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    pub(crate) status: Option<i32>,
+    /// Both outputs.
+    pub(crate) said: String,
+}
+
+/// `throughline check` with these arguments.
+#[track_caller]
+pub(crate) fn check(arguments: &[&str]) -> Checked {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+    command.arg("check").args(arguments);
+    let mut process = Process::spawn("throughline check", &mut command);
+    let status = process.wait(CHECK_LIMIT).code();
+    Checked {
+        status,
+        said: process.tail(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{fmt, io, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
-    dial::{self, DialError, HostPort, TlsSettings, Upstream},
+    dial::{self, DialError, HostPort, TlsSettings, Upstream, tls::is_tls_fault},
     wire::{
         api::ApiKey,
         endpoints,
@@ -67,6 +67,10 @@ impl fmt::Display for ProbeError {
             Self::Io(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => {
                 f.write_str("the broker closed the connection at the first request; does the port speak TLS, or another protocol?")
             }
+            Self::Io(fault) if is_tls_fault(fault) => write!(
+                f,
+                "the broker ended the TLS session ({fault}); if it wants a client certificate, check kafka.tls.cert_file and key_file"
+            ),
             Self::Io(fault) => write!(f, "connection lost: {fault}"),
             Self::Protocol(what) => f.write_str(what),
         }

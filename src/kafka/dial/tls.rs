@@ -130,3 +130,10 @@ impl ServerCertVerifier for AcceptAny {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+/// Whether TLS, not the socket, failed. Under TLS 1.3 a refused client certificate shows up only after the handshake.
+pub(crate) fn is_tls_fault(fault: &std::io::Error) -> bool {
+    fault
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>())
+}

@@ -127,6 +127,13 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
             );
             Detail::None
         }
+        ApiKey::SASL_AUTHENTICATE => match context.in_flight.mechanism() {
+            Some(mechanism) => Detail::Facts(Facts::Authenticated {
+                mechanism,
+                accepted: outcome.error_code == 0,
+            }),
+            None => Detail::None,
+        },
         _ => Detail::None,
     };
     Ok(Report {
@@ -136,14 +143,18 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
     })
 }
 
-/// After SaslHandshake v0 the tokens travel without Kafka headers.
+/// What follows belongs to this mechanism; after SaslHandshake v0 the tokens travel without Kafka headers.
 fn sasl_handshake(context: &Context, pending: &Pending, response: &SaslHandshakeResponse<'_>) {
-    if pending.version != 0 || response.error_code != 0 {
-        return;
-    }
     let RequestFacts::SaslHandshake { mechanism } = pending.facts else {
         return;
     };
+    if response.error_code != 0 {
+        return;
+    }
+    context.in_flight.agree_mechanism(mechanism);
+    if pending.version != 0 {
+        return;
+    }
     context.in_flight.begin_raw_sasl(match mechanism {
         "PLAIN" | "OAUTHBEARER" => RawSasl::Tokens(1),
         "SCRAM-SHA-256" | "SCRAM-SHA-512" => RawSasl::Tokens(2),

@@ -54,6 +54,7 @@ pub(crate) enum RawSasl {
 struct Inner {
     queue: VecDeque<Expected>,
     raw_sasl: Option<RawSasl>,
+    mechanism: Option<&'static str>,
 }
 
 /// Shared by the two directions of one connection.
@@ -110,6 +111,16 @@ impl InFlight {
                 Expected::RawToken | Expected::Ours(_) => None,
             })
             .collect()
+    }
+
+    /// The SASL mechanism that the broker agreed to.
+    pub(crate) fn agree_mechanism(&self, mechanism: &'static str) {
+        self.lock().mechanism = Some(mechanism);
+    }
+
+    /// The SASL mechanism agreed on last; `None` before a handshake.
+    pub(crate) fn mechanism(&self) -> Option<&'static str> {
+        self.lock().mechanism
     }
 
     pub(crate) fn begin_raw_sasl(&self, raw: RawSasl) {

@@ -4,14 +4,19 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.TopicPartitionInfo;
 import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclOperation;
@@ -59,6 +64,7 @@ final class Administer {
             case "describe-configs" -> describeConfigs(admin, command);
             case "alter-configs" -> alterConfigs(admin, command);
             case "offsets" -> offsets(admin, command);
+            case "move-leader" -> moveLeader(admin, command);
             case "add-acl" -> addAcl(admin, command);
             default -> throw new IllegalArgumentException("unknown command " + command.command);
         }
@@ -96,6 +102,28 @@ final class Administer {
                         "leader", info.leader() == null ? -1 : info.leader().id(),
                         "replicas", info.replicas().stream().map(node -> node.id()).toList(),
                         "in_sync", info.isr().stream().map(node -> node.id()).toList()));
+    }
+
+    /** Makes another replica the preferred leader, elects it and waits until it leads. */
+    private void moveLeader(Admin admin, Options command) throws Exception {
+        TopicPartition partition = new TopicPartition(command.text("topic"), (int) command.number("partition", 0));
+        int wanted = (int) command.number("to", -1);
+        List<Integer> replicas = new ArrayList<>(List.of(wanted));
+        info(admin, partition).replicas().stream().map(node -> node.id()).filter(id -> id != wanted)
+                .forEach(replicas::add);
+        admin.alterPartitionReassignments(Map.of(partition, Optional.of(new NewPartitionReassignment(replicas))))
+                .all().get();
+        for (int attempt = 0; attempt < 200 && info(admin, partition).leader().id() != wanted; attempt++) {
+            // Refused while the reassignment goes on, and where nothing is left to elect.
+            admin.electLeaders(ElectionType.PREFERRED, Set.of(partition)).partitions().get();
+            Pause.milliseconds(50);
+        }
+        Out.line("leader", "partition", partition.partition(), "leader", info(admin, partition).leader().id());
+    }
+
+    private static TopicPartitionInfo info(Admin admin, TopicPartition partition) throws Exception {
+        return admin.describeTopics(List.of(partition.topic())).allTopicNames().get().get(partition.topic())
+                .partitions().get(partition.partition());
     }
 
     private void describeCluster(Admin admin) throws Exception {
