@@ -215,12 +215,15 @@ impl Engine {
         }
     }
 
-    /// `committed` only where the group is known to commit often enough for the threshold.
+    /// As configured, else `committed` only where the group is known to commit often enough for the threshold.
     fn stage(&mut self, group: &Name, topic: &Name) -> Stage {
+        let goal = self.objectives.goal(Sli::Latency, topic, group);
+        if let Some(stage) = goal.stage {
+            return stage;
+        }
         let Some(interval) = self.groups.get(group).and_then(|g| g.commit_interval()) else {
             return Stage::Fetched;
         };
-        let goal = self.objectives.goal(Sli::Latency, topic, group);
         if goal.threshold.is_some_and(|t| interval <= t / 2) {
             Stage::Committed
         } else {

@@ -147,8 +147,8 @@ fn records_judged_at_the_commit_that_never_comes_are_unknown() {
 #[test]
 fn an_objective_moves_the_threshold_of_its_topic() {
     let mut script = Script::with(vec![Objective {
-        topic: Regex::new("^t$").ok(),
-        group: None,
+        pattern: Regex::new("^t$").ok(),
+        stage: None,
         sli: Sli::Latency,
         threshold: Some(Duration::from_secs(2)),
         target: Some(0.9),
