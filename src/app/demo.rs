@@ -84,7 +84,9 @@ async fn show(
         }
     }
     let addresses: Vec<_> = SERVICES.iter().zip(&sidecars).map(of).collect();
-    let live = streams.out_color || (io::stdout().is_terminal() && wanted.no_color);
+    // NO_COLOR declines colour, not the redrawing; a dumb terminal can do neither.
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let live = io::stdout().is_terminal() && !dumb;
     let options = Options {
         duration: wanted.duration,
         live,
