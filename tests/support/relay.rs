@@ -74,8 +74,15 @@ impl Relay {
     /// Listens on a chosen port; 0 is any.
     #[track_caller]
     pub(crate) fn start(port: u16, target: SocketAddr, keep_bytes: bool) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .unwrap_or_else(|error| panic!("relay cannot listen on port {port}: {error}"));
+        let own = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self::start_at(own, target, keep_bytes)
+    }
+
+    /// Listens on a chosen address, for instance on one of the other addresses of the loopback.
+    #[track_caller]
+    pub(crate) fn start_at(own: SocketAddr, target: SocketAddr, keep_bytes: bool) -> Self {
+        let listener = TcpListener::bind(own)
+            .unwrap_or_else(|error| panic!("relay cannot listen on {own}: {error}"));
         let address = listener.local_addr().expect("a bound socket");
         let shared = Arc::new(Shared {
             target,
