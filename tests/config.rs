@@ -160,7 +160,7 @@ fn effective_configuration_reads_back_as_itself() {
     let case = Case::file(
         "kafka: {bootstrap: 'a:1,[::1]:2', tls: {server_name: x.y}}\n\
          context: {mode: off, topics: [{match: ^a, mode: observe}]}\n\
-         objectives: [{match: b, sli: lag}, {match: c, sli: latency, threshold_seconds: 0.25}]\n\
+         objectives: [{match: b, sli: latency}, {match: c, sli: latency, threshold_seconds: 0.25}]\n\
          names: [{match: c, as: d}]\nproxy: {connect_timeout_seconds: 1.5}\n",
     );
     let config = case.load();
@@ -211,9 +211,9 @@ const WRONG: &[(&str, &[&str])] = &[
         &[
             "t.yaml:2: objectives[0].match: `(` is not a regular expression: unclosed group",
             "t.yaml:2: objectives[0].stage: does not apply to sli publish, allowed with: latency",
-            "t.yaml:2: objectives[0].threshold_seconds: does not apply to sli publish, allowed with: latency, lag",
+            "t.yaml:2: objectives[0].threshold_seconds: does not apply to sli publish, allowed with: latency",
             "t.yaml:3: objectives[1].match: is missing, allowed: a regular expression",
-            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency, lag",
+            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency",
             "t.yaml:3: objectives[1].target: `95` is out of range, allowed: a share over 0 and under 1, for example 0.95 \
              for 95 %",
             "t.yaml:4: objectives[2]: is one value, allowed: a mapping with match, sli, threshold_seconds, target, stage",

@@ -1,0 +1,134 @@
+//! What reading costs: a Fetch response of records through the scanner, a request header, a Metadata reply with new addresses.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench fails by panicking"
+)]
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kafka_protocol::{
+    messages::{
+        BrokerId, FetchResponse, MetadataResponse, TopicName, fetch_response, metadata_response,
+    },
+    protocol::{Encodable, StrBytes},
+};
+use throughline::kafka::wire::{
+    batch::BatchHeader,
+    endpoints,
+    frame::request_header,
+    reader::TopicRef,
+    scan::{Head, Marker, Message, PartitionHead, Scanner, Sink},
+    splice,
+};
+
+/// Counts records and nothing else.
+#[derive(Default)]
+struct Count(i64);
+
+impl Sink for Count {
+    fn head(&mut self, _: Head) {}
+    fn topic(&mut self, _: TopicRef<'_>) {}
+    fn partition(&mut self, _: PartitionHead) {}
+    fn aborted(&mut self, _: i64, _: i64) {}
+    fn batch(&mut self, header: &BatchHeader, _: Option<Marker>) -> bool {
+        self.0 += i64::from(header.record_count);
+        false
+    }
+    fn batch_bytes(&mut self, _: &[u8]) {}
+    fn batch_end(&mut self) {}
+    fn old_format(&mut self, _: usize) {}
+    fn cut_off(&mut self, _: bool) {}
+    fn acquired(&mut self, _: i64, _: i64, _: i16) {}
+    fn partition_end(&mut self) {}
+}
+
+fn batch(base_offset: i64, body: usize) -> Vec<u8> {
+    let mut out = base_offset.to_be_bytes().to_vec();
+    out.extend(i32::try_from(49 + body).unwrap().to_be_bytes());
+    out.extend([0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0]);
+    out.extend(9i32.to_be_bytes());
+    out.extend([0; 16]);
+    out.extend([0xff; 14]);
+    out.extend(10i32.to_be_bytes());
+    out.resize(out.len() + body, b'x');
+    out
+}
+
+fn fetch(batches: usize, body: usize) -> Vec<u8> {
+    let mut part = fetch_response::PartitionData::default();
+    let records = (0..batches).flat_map(|i| batch(i64::try_from(i).unwrap() * 10, body));
+    part.records = Some(records.collect::<Vec<u8>>().into());
+    let mut topic = fetch_response::FetchableTopicResponse::default();
+    topic.topic = TopicName(StrBytes::from_static_str("orders"));
+    topic.partitions = vec![part];
+    let mut response = FetchResponse::default();
+    response.responses = vec![topic];
+    let mut out = bytes::BytesMut::new();
+    response.encode(&mut out, 12).unwrap();
+    out.to_vec()
+}
+
+fn scanning(c: &mut Criterion) {
+    for (name, batches, body) in [
+        ("64 batches of 16 KiB", 64, 16_000),
+        ("4096 batches of 256 B", 4_096, 195),
+    ] {
+        let body = fetch(batches, body);
+        let mut group = c.benchmark_group("scan a Fetch response");
+        group.throughput(Throughput::Bytes(u64::try_from(body.len()).unwrap()));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut sink = Count::default();
+                let mut scanner = Scanner::new(Message::FetchResponse, 12);
+                for chunk in body.chunks(64 * 1024) {
+                    scanner.feed(chunk, &mut sink).unwrap();
+                }
+                sink.0
+            });
+        });
+        group.finish();
+    }
+}
+
+fn headers(c: &mut Criterion) {
+    let bytes = b"\x00\x01\x00\x0c\x00\x00\x00\x07\x00\x0bconsumer-1a\x00";
+    c.bench_function("request header", |b| {
+        b.iter(|| request_header(std::hint::black_box(bytes)).unwrap())
+    });
+}
+
+fn addresses(c: &mut Criterion) {
+    let mut metadata = MetadataResponse::default();
+    for node in 0..3 {
+        let mut broker = metadata_response::MetadataResponseBroker::default();
+        (broker.node_id, broker.port) = (BrokerId(node), 9092);
+        broker.host = StrBytes::from_static_str("kafka-0.kafka.svc.cluster.local");
+        metadata.brokers.push(broker);
+    }
+    let mut topic = metadata_response::MetadataResponseTopic::default();
+    topic.name = Some(TopicName(StrBytes::from_static_str("orders")));
+    for index in 0..2_000 {
+        let mut partition = metadata_response::MetadataResponsePartition::default();
+        partition.partition_index = index;
+        topic.partitions.push(partition);
+    }
+    metadata.topics = vec![topic];
+    let mut body = bytes::BytesMut::new();
+    metadata.encode(&mut body, 12).unwrap();
+    c.bench_function(
+        "new addresses in a Metadata reply of 2,000 partitions",
+        |b| {
+            b.iter(|| {
+                let seen = endpoints::metadata(&body, 12).unwrap();
+                let splices = seen.endpoints.splices(&mut |node, _, _| {
+                    Some(("127.0.0.1".to_owned(), 9193 + u16::try_from(node).unwrap()))
+                });
+                splice::apply(&body, &splices).unwrap().len()
+            });
+        },
+    );
+}
+
+criterion_group!(codec, scanning, headers, addresses);
+criterion_main!(codec);
