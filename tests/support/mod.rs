@@ -25,5 +25,6 @@ mod properties;
 pub(crate) mod reaper;
 pub(crate) mod relay;
 pub(crate) mod same;
+pub(crate) mod segments;
 pub(crate) mod sockets;
 pub(crate) mod throughline;
