@@ -26,5 +26,6 @@ pub(crate) mod reaper;
 pub(crate) mod relay;
 pub(crate) mod same;
 pub(crate) mod schemas;
+pub(crate) mod segments;
 pub(crate) mod sockets;
 pub(crate) mod throughline;

@@ -15,6 +15,7 @@ import org.apache.kafka.common.TopicPartition;
 final class Consume {
     private final Options options;
     private final String commit;
+    private long settled;
 
     Consume(Options options) {
         this.options = options;
@@ -43,9 +44,13 @@ final class Consume {
             Pause.milliseconds(100);
             return 0;
         }
+        long receivedMs = System.currentTimeMillis();
         Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
         for (ConsumerRecord<byte[], byte[]> record : records) {
-            Out.record(record, 0);
+            Out.record(record, 0, receivedMs);
+            if (settled++ >= options.number("commit-records", Long.MAX_VALUE)) {
+                continue;
+            }
             offsets.put(new TopicPartition(record.topic(), record.partition()),
                     new OffsetAndMetadata(record.offset() + 1));
         }

@@ -41,6 +41,10 @@ final class Out {
     }
 
     static void record(ConsumerRecord<byte[], byte[]> record, int phase) {
+        record(record, phase, System.currentTimeMillis());
+    }
+
+    static void record(ConsumerRecord<byte[], byte[]> record, int phase, long receivedMs) {
         StringBuilder headers = new StringBuilder("[");
         for (Header header : record.headers()) {
             headers.append(headers.length() == 1 ? "" : ",").append('[').append(json(header.key()))
@@ -48,7 +52,7 @@ final class Out {
         }
         line("record", "phase", phase, "partition", record.partition(), "offset", record.offset(),
                 "key", record.key(), "value", record.value(), "headers", new Raw(headers + "]"),
-                "timestamp", record.timestamp());
+                "timestamp", record.timestamp(), "received", receivedMs);
     }
 
     static void committed(String how, Map<TopicPartition, OffsetAndMetadata> offsets) {

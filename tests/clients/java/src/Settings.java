@@ -31,6 +31,11 @@ final class Settings {
                     + " required username=\"" + options.text("username")
                     + "\" password=\"" + options.text("password") + "\";");
         }
+        return chosen(options, properties);
+    }
+
+    /** What the command line sets wins over what this program sets. */
+    private static Properties chosen(Options options, Properties properties) {
         for (String property : options.all("property")) {
             int equals = property.indexOf('=');
             properties.put(property.substring(0, equals), property.substring(equals + 1));
@@ -50,7 +55,7 @@ final class Settings {
         if (options.has("transactional-id")) {
             properties.put("transactional.id", options.text("transactional-id"));
         }
-        return properties;
+        return chosen(options, properties);
     }
 
     static Properties consumer(Options options) {
@@ -59,7 +64,7 @@ final class Settings {
         properties.put("key.deserializer", bytes);
         properties.put("value.deserializer", bytes);
         properties.put("group.id", options.text("group"));
-        return properties;
+        return chosen(options, properties);
     }
 
     static Properties groupConsumer(Options options) {
@@ -76,7 +81,7 @@ final class Settings {
             properties.put("session.timeout.ms", String.valueOf(session));
             properties.put("heartbeat.interval.ms", String.valueOf(Math.max(session / 10, 50)));
         }
-        return properties;
+        return chosen(options, properties);
     }
 
     private static String file(String path) {
