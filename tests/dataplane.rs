@@ -744,3 +744,63 @@ async fn learn_ports(rig: &Rig, listener: TcpListener, nodes: &[i32]) -> Vec<u16
         .map(|b| u16::try_from(b.port).unwrap())
         .collect()
 }
+
+/// A Fetch response of version 16 as a broker sends it after a leader moved: records, then where the new leader is.
+fn moved(host: &str, records: usize) -> FetchResponse {
+    let mut answer = fetch_response(9, 0, batch(0, 3, records).to_vec(), &[]);
+    let mut endpoint = fetch_response::NodeEndpoint::default();
+    endpoint.node_id = 5.into();
+    endpoint.host = StrBytes::from_string(host.to_owned());
+    endpoint.port = 9092;
+    endpoint.rack = Some(StrBytes::from_static_str("rack-1"));
+    answer.node_endpoints = vec![endpoint];
+    answer.responses[0].topic = TopicName::default();
+    answer
+}
+
+#[tokio::test]
+async fn endpoints_behind_records_are_replaced_within_the_length_already_announced() {
+    const RECORDS: usize = 50 << 20;
+    let long = format!("{}.example", "x".repeat(201));
+    // (what the broker says, what we say, what the client must see; `None` = no endpoint at all)
+    let cases = [
+        ("127.0.0.1", None, Some("127.0.0.1")),
+        ("10.200.0.1", None, Some("127.0.0.1")),
+        ("10.0.0.1", None, Some("127.0.0.1")),
+        ("kafka-5.kafka.svc.cluster.local", None, Some("127.0.0.1")),
+        ("10.0.0.10", Some(long), None),
+    ];
+    for (host, advertise, want) in cases {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut room = limits();
+        room.frame_bytes = 100 << 20;
+        let rig = fake::rig_with(listener.local_addr().unwrap(), room, 0, advertise);
+        let mut client = TcpStream::connect(rig.address).await.unwrap();
+        let (mut broker, _) = listener.accept().await.unwrap();
+        let asked = encode(&fetch_request((0, 0), &[], false), 16);
+        client
+            .write_all(&request(1, 16, 1, "c", 2, &asked))
+            .await
+            .unwrap();
+        read_frame(&mut broker).await;
+        let sent = response(1, true, &encode(&moved(host, RECORDS), 16));
+        let length = sent.len();
+        let writer = tokio::spawn(async move { broker.write_all(&sent).await.map(|()| broker) });
+        let seen = read_frame(&mut client).await;
+        assert_eq!(
+            seen.len() + 4,
+            length,
+            "{host}: the length was announced before"
+        );
+        let mut body = bytes::Bytes::from(seen).split_off(5);
+        let decoded = FetchResponse::decode(&mut body, 16).unwrap();
+        assert!(body.is_empty(), "{host}: bytes behind the message");
+        let records = decoded.responses[0].partitions[0].records.as_ref().unwrap();
+        assert_eq!(*records, batch(0, 3, RECORDS), "{host}: records changed");
+        let told = decoded.node_endpoints.first().map(|e| e.host.to_string());
+        assert_eq!(told.as_deref(), want, "{host}");
+        let neutralised = rig.counters.bypassed(BypassReason::EndpointNeutralised);
+        assert_eq!(neutralised, u64::from(want.is_none()), "{host}");
+        writer.await.unwrap().unwrap();
+    }
+}
