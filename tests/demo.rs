@@ -35,6 +35,10 @@ fn demo(arguments: &[&str]) -> Process {
 /// Waits for the end: (exit status, lines of standard output).
 fn end(mut process: Process) -> (Option<i32>, Vec<String>) {
     let status = process.wait(LIMIT).code();
+    if status != Some(0) {
+        // Shown where the test fails.
+        eprintln!("{}", process.tail());
+    }
     (status, process.lines_from(0))
 }
 

@@ -48,6 +48,8 @@ const RESERVE: Duration = Duration::from_secs(7);
 const PRODUCE_MIN: Duration = Duration::from_secs(3);
 /// Members that are not done after this long are stopped where they are; what is left is lag.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// How long a cluster may take to know its new topics.
+const FIRST_READING_LIMIT: Duration = Duration::from_secs(30);
 /// Equal readings in a row that make the figures stand still.
 const SETTLED: u32 = 3;
 /// Longest wait for the sidecars' figures to stand still.
@@ -173,7 +175,7 @@ pub async fn run(
         }
     }
     let direct = Direct::new(direct);
-    let before = Ledger::read(&direct).await?;
+    let before = first_reading(&direct).await?;
     banner(services, out)?;
     let pipeline = Pipeline::start(services, Plan::new(options.seed))?;
     let mut show = Show {
@@ -206,6 +208,17 @@ pub async fn run(
         metrics: &metrics,
     };
     Ok(summary::write(out, show.screen, &evidence)?)
+}
+
+/// The ledger before anything has happened. Tried again for a while: brokers hear of new topics at different times.
+async fn first_reading(direct: &Direct) -> Result<Ledger, DemoError> {
+    let deadline = Instant::now() + FIRST_READING_LIMIT;
+    loop {
+        match Ledger::read(direct).await {
+            Err(_) if Instant::now() < deadline => sleep(REFRESH).await,
+            read => return Ok(read?),
+        }
+    }
 }
 
 fn banner(services: &[ServiceAddresses], out: &mut dyn Write) -> io::Result<()> {

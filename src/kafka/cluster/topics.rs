@@ -3,18 +3,23 @@
 //! Here because the demo may be pointed at somebody's cluster, where it must create what is missing and touch nothing else.
 //! Must not delete or alter a topic.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     metadata::Metadata,
 };
+use tokio::time::Instant;
 
 use super::{ClusterError, blocking, context::Context};
 
 /// Longest wait for the cluster.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long new topics may take to have leaders.
+const LEADERS_LIMIT: Duration = Duration::from_secs(30);
+/// Between two looks.
+const LEADERS_PAUSE: Duration = Duration::from_millis(200);
 const CLIENT: &str = "throughline-demo-topics";
 
 /// A topic and how many partitions it is to have.
@@ -87,8 +92,8 @@ pub async fn ensure(bootstrap: &str, topics: &[Topic]) -> Result<Vec<&'static st
         })
         .map_err(|fault| ClusterError::new("create an admin client", fault))
         .map_err(TopicsError::Cluster)?;
-    let admin = std::sync::Arc::new(admin);
-    let asked = std::sync::Arc::clone(&admin);
+    let admin = Arc::new(admin);
+    let asked = Arc::clone(&admin);
     let attempt = format!("reach {bootstrap} without TLS or SASL; check address and listener");
     // All topics are listed, because naming one that is missing could create it.
     let metadata = blocking("list topics", move || {
@@ -101,7 +106,38 @@ pub async fn ensure(bootstrap: &str, topics: &[Topic]) -> Result<Vec<&'static st
     .map_err(TopicsError::Cluster)?;
     let missing = missing(&metadata, topics)?;
     create(&admin, &missing).await?;
+    led(&admin, &missing).await?;
     Ok(missing.iter().map(|topic| topic.name).collect())
+}
+
+/// Waits until every partition of the new topics has a leader: a created topic is known everywhere only a little later.
+async fn led(admin: &Arc<AdminClient<Context>>, topics: &[Topic]) -> Result<(), TopicsError> {
+    let deadline = Instant::now() + LEADERS_LIMIT;
+    loop {
+        let asked = Arc::clone(admin);
+        let metadata = blocking("list topics", move || {
+            asked
+                .inner()
+                .fetch_metadata(None, TIMEOUT)
+                .map_err(|fault| ClusterError::new("see the new topics", fault))
+        })
+        .await
+        .map_err(TopicsError::Cluster)?;
+        let ready = |wanted: &Topic| {
+            metadata.topics().iter().any(|topic| {
+                topic.name() == wanted.name
+                    && i32::try_from(topic.partitions().len()) == Ok(wanted.partitions)
+                    && topic
+                        .partitions()
+                        .iter()
+                        .all(|partition| partition.leader() >= 0)
+            })
+        };
+        if topics.iter().all(ready) || Instant::now() >= deadline {
+            return Ok(());
+        }
+        tokio::time::sleep(LEADERS_PAUSE).await;
+    }
 }
 
 fn missing(metadata: &Metadata, topics: &[Topic]) -> Result<Vec<Topic>, TopicsError> {
