@@ -11,7 +11,6 @@
 
 mod support;
 
-use std::process::Command;
 use std::time::Duration;
 
 use support::kafka::{Kafka, Listener, Version};
@@ -27,7 +26,7 @@ const TOPICS: [(&str, u32); 5] = [
 ];
 
 fn demo(arguments: &[&str]) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+    let mut command = support::throughline::binary();
     command.arg("demo").args(arguments);
     Process::spawn("throughline demo", &mut command)
 }

@@ -4,12 +4,12 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use tokio::time::Instant;
 
-use super::super::support::{ports, process::Process};
+use super::super::support::{ports, process::Process, throughline::binary};
 
 /// CPU seconds used so far.
 #[derive(Clone, Copy)]
@@ -57,9 +57,9 @@ pub(crate) fn resident_mb(pid: u32) -> f64 {
 }
 
 /// Milliseconds from exec to the first 200 of `/readyz`, asked in a tight loop.
-pub(crate) fn ready_ms(program: &str, broker: SocketAddr) -> f64 {
+pub(crate) fn ready_ms(broker: SocketAddr) -> f64 {
     let (listen, admin) = (ports::free(), ports::free());
-    let mut command = Command::new(program);
+    let mut command = binary();
     command
         .args([
             "run",

@@ -69,7 +69,7 @@ impl ThroughlineSpec {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+        let mut command = binary();
         command.args(["run", "--bootstrap", &self.bootstrap]);
         command.args(["--listen", &format!("127.0.0.1:{}", self.listen_port)]);
         command.args(["--admin", &format!("127.0.0.1:{}", self.admin_port)]);
@@ -87,6 +87,18 @@ impl ThroughlineSpec {
         }
         command
     }
+}
+
+/// The program under test. Variables of the tests themselves (`THROUGHLINE_TEST_CACHE`, ...) are kept from it: to it they
+/// would be keys it does not know.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("THROUGHLINE_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// A running sidecar.
