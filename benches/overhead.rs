@@ -3,10 +3,12 @@
 //! Rounds are interleaved, so that a busy machine is equally busy for all. Prints one markdown table: medians, ranges and
 //! ratios. Absolute times mean nothing on a shared machine; ratios in one run do.
 #![allow(
-    missing_docs,
     clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a bench talks to a person"
+    reason = "a bench talks to a person and fails by panicking"
 )]
 
 #[path = "../tests/support/mod.rs"]

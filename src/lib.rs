@@ -19,5 +19,6 @@ pub mod config;
 pub mod lifecycle;
 
 pub mod cli;
+pub mod demo;
 
 pub mod app;

@@ -22,13 +22,21 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Files that only tests compile: they may reach further than production code.
+fn is_test(path: &Path) -> bool {
+    path.components().any(|c| c.as_os_str() == "tests")
+        || path
+            .file_stem()
+            .is_some_and(|n| n.to_string_lossy().ends_with("tests"))
+}
+
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, into: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, into);
-            } else if path.extension().is_some_and(|e| e == "rs") {
+            } else if path.extension().is_some_and(|e| e == "rs") && !is_test(&path) {
                 into.push((path.clone(), fs::read_to_string(&path).unwrap()));
             }
         }
@@ -270,7 +278,6 @@ fn every_file_says_what_it_is_for() {
 fn no_file_has_outgrown_reading() {
     let long: Vec<_> = sources()
         .into_iter()
-        .filter(|(f, _)| !f.ends_with("tests.rs"))
         .map(|(f, t)| (production(&t).len(), f))
         .filter(|(n, _)| *n > LINES_MAX)
         .collect();

@@ -7,10 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/oracle.rs"]
 mod oracle;
-#[path = "support/schemas.rs"]
-mod schemas;
+mod support;
 
 use std::collections::BTreeMap;
 

@@ -11,8 +11,7 @@
     reason = "a test fails by panicking, and what is read here is not looked at"
 )]
 
-#[path = "support/schemas.rs"]
-mod schemas;
+mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +19,7 @@ use std::{
 };
 
 use peak_alloc::PeakAlloc;
-use schemas::{Random, Schema};
+use support::schemas::{self, Random, Schema};
 use throughline::{
     event::Codec,
     kafka::wire::{

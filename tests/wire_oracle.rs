@@ -1,6 +1,6 @@
 //! What the readers read, against Kafka's schemas and the `kafka-protocol` crate.
 //!
-//! Random messages of every version are drawn and written by the schemas (`support/schemas.rs`). In the crate's range the
+//! Random messages of every version are drawn and written by the schemas (`support::schemas`). In the crate's range the
 //! bytes must also decode and encode there to the same bytes, so the writer is not the only witness. Addresses: `wire_addresses`.
 #![allow(
     clippy::unwrap_used,
@@ -10,10 +10,8 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/oracle.rs"]
 mod oracle;
-#[path = "support/schemas.rs"]
-mod schemas;
+mod support;
 
 use kafka_protocol::messages as theirs;
 use oracle::{

@@ -7,8 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/schemas.rs"]
-mod schemas;
+mod support;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
@@ -18,7 +17,7 @@ use kafka_protocol::{
         Compression, Record as TheirRecord, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
     },
 };
-use schemas::Random;
+use support::schemas::Random;
 use throughline::{
     event::Codec,
     kafka::wire::{

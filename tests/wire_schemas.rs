@@ -7,12 +7,11 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/schemas.rs"]
-mod schemas;
+mod support;
 
 use std::collections::BTreeSet;
 
-use schemas::{Field, Schema};
+use support::schemas::{self, Field, Schema};
 use throughline::kafka::wire::{
     api::{APIS, Api, ApiKey},
     error_code,

@@ -80,6 +80,10 @@ fn schemas() -> Value {
         "GroupTopic": {"type": "object", "properties": {
             "topic": text, "partitions": whole, "lag_records": whole, "lag_seconds_lower": number,
             "lag_seconds_upper": maybe, "lag_age_seconds": number,
+            "positions": {"type": "array", "items": {"$ref": "#/components/schemas/Position"}},
+        }},
+        "Position": {"type": "object", "properties": {
+            "partition": whole, "committed": whole, "end": whole, "lag_records": whole, "delivered": whole,
         }},
         "Topic": {"type": "object", "properties": {
             "topic": text, "producers": whole, "consumers": whole, "groups": texts,

@@ -41,7 +41,12 @@ pub(super) fn render(sources: &Sources, snapshot: &Snapshot) -> String {
     out.raw("</style></head><body>");
     head(&mut out, sources);
     gates(&mut out, sources);
-    slis(&mut out, &snapshot.slis);
+    let measured: Vec<&SliStatus> = snapshot
+        .slis
+        .iter()
+        .filter(|s| s.events > 0 || s.unknown > 0)
+        .collect();
+    slis(&mut out, &measured);
     groups(&mut out, &snapshot.groups);
     connections(&mut out, &snapshot.connections);
     clients(&mut out, &snapshot.clients);
@@ -165,7 +170,7 @@ fn gates(out: &mut Html, sources: &Sources) {
     }
 }
 
-fn slis(out: &mut Html, slis: &[SliStatus]) {
+fn slis(out: &mut Html, slis: &[&SliStatus]) {
     let columns = [
         ("", "SLI"),
         ("", "topic"),

@@ -47,12 +47,15 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stop = pin!(stop);
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
         };
-        let accepted = tokio::select! {
+        let (Ok(slot), accepted) = (tokio::select! {
             () = &mut stop => return,
-            accepted = listener.accept() => accepted,
+            next = next => next,
+        }) else {
+            return;
         };
         match accepted {
             Ok((stream, peer)) => {

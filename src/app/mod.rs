@@ -5,6 +5,7 @@
 
 mod check;
 mod control;
+mod demo;
 mod logging;
 mod opener;
 mod settings;
@@ -74,10 +75,7 @@ fn dispatch(words: &[OsString], streams: &mut Streams<'_>) -> io::Result<u8> {
             Err(faults) => cli::report(&faults, streams).map(|()| USAGE_ERROR),
             Ok(config) => sidecar_role(&config, &run.sources, streams),
         },
-        Request::Demo(_) => {
-            writeln!(streams.err, "demo: not yet wired")?;
-            Ok(FAILED)
-        }
+        Request::Demo(wanted) => demo::demo_role(&wanted, streams),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         proxy::settings::{Limits, Listen, Modes, Settings, TopicMode},
     },
     pipeline::{self, Fold},
-    sli::{Objective, Sli},
+    sli::{Objective, Sli, Stage},
 };
 
 /// Settings of the proxy.
@@ -113,8 +113,11 @@ pub(crate) fn objectives(config: &Config) -> Vec<Objective> {
         config::Sli::Latency => Sli::Latency,
     };
     let all = config.objectives.iter().map(|o| Objective {
-        topic: Some(o.pattern.regex().clone()),
-        group: None,
+        pattern: Some(o.pattern.regex().clone()),
+        stage: o.stage.map(|stage| match stage {
+            config::Stage::Fetched => Stage::Fetched,
+            config::Stage::Committed => Stage::Committed,
+        }),
         sli: sli(o.sli),
         threshold: o.threshold,
         target: Some(o.target),

@@ -79,7 +79,7 @@ struct Client {
 /// What is known of the clients behind this sidecar.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    connections: HashMap<u64, ConnectionStatus>,
+    connections: HashMap<u64, (ConnectionStatus, Instant)>,
     clients: HashMap<ClientKey, Client>,
 }
 
@@ -110,6 +110,9 @@ impl Inventory {
 
     /// Forgets what is idle.
     pub fn tick(&mut self, now: Instant) {
+        // The event that closed a connection may have been dropped.
+        self.connections
+            .retain(|_, (_, touched)| now.saturating_duration_since(*touched) < CLIENT_IDLE);
         self.clients
             .retain(|_, c| now.saturating_duration_since(c.touched) < CLIENT_IDLE);
     }
@@ -117,7 +120,7 @@ impl Inventory {
     /// Open connections, by id.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionStatus> {
-        let mut out: Vec<_> = self.connections.values().cloned().collect();
+        let mut out: Vec<_> = self.connections.values().map(|(c, _)| c.clone()).collect();
         out.sort_by_key(|c| c.id);
         out
     }
@@ -126,7 +129,7 @@ impl Inventory {
     #[must_use]
     pub fn clients(&self) -> Vec<ClientStatus> {
         let mut open: HashMap<ClientKey, u64> = HashMap::new();
-        for c in self.connections.values() {
+        for (c, _) in self.connections.values() {
             let key = (c.client.clone(), c.software.clone(), c.version.clone());
             let count = open.entry(key).or_default();
             *count = count.saturating_add(1);
@@ -173,9 +176,10 @@ impl Inventory {
                 opened_ms: from.opened.wall_ms,
                 last_seen_ms: event.at.wall_ms,
             };
-            self.connections.insert(id, status);
+            self.connections.insert(id, (status, event.at.mono));
         }
-        let connection = self.connections.get_mut(&id)?;
+        let (connection, touched) = self.connections.get_mut(&id)?;
+        *touched = event.at.mono;
         connection.last_seen_ms = event.at.wall_ms;
         if !event.client.is_empty() && connection.client != event.client {
             connection.client = Arc::clone(&event.client);
@@ -184,7 +188,7 @@ impl Inventory {
     }
 
     fn client(&mut self, event: &Event) -> Option<&mut ClientStatus> {
-        let connection = self.connections.get(&event.connection.id)?;
+        let (connection, _) = self.connections.get(&event.connection.id)?;
         let key = (
             Arc::clone(&connection.client),
             Arc::clone(&connection.software),
@@ -246,5 +250,115 @@ impl Inventory {
 fn add(set: &mut BTreeSet<Name>, name: &Name) {
     if set.len() < MAX_NAMES && !set.contains(name) {
         set.insert(Arc::clone(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{
+        Answer, Connection, Membership, MembershipChange, Produced, ProducedPart, PublishOutcome,
+        Side, Stamp,
+    };
+    use std::net::SocketAddr;
+
+    fn event(id: u64, at: Stamp, kind: EventKind) -> Event {
+        Event {
+            at,
+            connection: Arc::new(Connection {
+                id,
+                peer: SocketAddr::from(([127, 0, 0, 1], 5)),
+                broker: "1".into(),
+                broker_address: "b:9092".into(),
+                opened: at,
+            }),
+            client: "checkout".into(),
+            kind,
+        }
+    }
+
+    fn answered(id: u64, at: Stamp, facts: Facts) -> Event {
+        let answer = Answer {
+            operation: "Any",
+            time_limit: None,
+            duration: Duration::ZERO,
+            throttle: Duration::ZERO,
+            error: None,
+            facts,
+        };
+        event(id, at, EventKind::Answered(answer))
+    }
+
+    fn produced(topic: &str) -> Facts {
+        Facts::Produced(Produced {
+            acks: -1,
+            transactional: false,
+            parts: vec![ProducedPart {
+                topic: topic.into(),
+                partition: 0,
+                batches: 1,
+                records: 1,
+                bytes: 1,
+                codec: crate::event::Codec::None,
+                sequence: None,
+                base_timestamp_ms: 0,
+                max_timestamp_ms: 0,
+                outcome: PublishOutcome::Lost,
+            }],
+        })
+    }
+
+    fn named(id: u64, at: Stamp) -> Event {
+        let kind = EventKind::Identified {
+            software: "apache-kafka-java".into(),
+            version: "4.4.0".into(),
+        };
+        event(id, at, kind)
+    }
+
+    #[test]
+    fn a_client_is_one_program_over_all_its_connections() {
+        let (mut inventory, at) = (Inventory::default(), Stamp::now());
+        for id in [1, 2] {
+            inventory.take(&event(id, at, EventKind::Opened));
+            inventory.take(&named(id, at));
+        }
+        inventory.take(&answered(1, at, produced("orders")));
+        let change = MembershipChange::Left;
+        let membership = Membership {
+            group: "g".into(),
+            member: "m".into(),
+            change,
+        };
+        inventory.take(&answered(2, at, Facts::Membership(membership)));
+        let clients = inventory.clients();
+        let client = &clients[0];
+        assert_eq!((clients.len(), client.connections), (1, 2));
+        assert_eq!(&*client.software, "apache-kafka-java");
+        assert!(client.produces.contains("orders") && client.groups.contains("g"));
+        inventory.take(&event(
+            1,
+            at,
+            EventKind::Closed {
+                side: Side::Client,
+                kind: "eof",
+                unanswered: Vec::new(),
+            },
+        ));
+        assert_eq!(inventory.connections().len(), 1);
+        assert_eq!(inventory.clients()[0].connections, 1);
+    }
+
+    #[test]
+    fn a_client_silent_for_an_hour_is_forgotten_and_names_are_bounded() {
+        let (mut inventory, at) = (Inventory::default(), Stamp::now());
+        inventory.take(&named(1, at));
+        for n in 0..MAX_NAMES + 5 {
+            inventory.take(&answered(1, at, produced(&format!("t{n}"))));
+        }
+        assert_eq!(inventory.clients()[0].produces.len(), MAX_NAMES);
+        assert_eq!(inventory.software().len(), 1);
+        inventory.tick(at.mono + CLIENT_IDLE);
+        assert!(inventory.clients().is_empty() && inventory.software().is_empty());
     }
 }

@@ -9,13 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Config;
 
 /// Keys a running sidecar takes over without a restart.
-const LIVE: &[&str] = &[
-    "objectives",
-    "context.mode",
-    "context.topics",
-    "names",
-    "log.level",
-];
+const LIVE: &[&str] = &["context.mode", "context.topics", "log.level"];
 
 /// What a reload changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -264,7 +264,7 @@ families! {
     TelemetryDropped "throughline_telemetry_dropped_total" Counter One Health ["signal" "reason"] Latency
         "Observations dropped so that traffic need not wait";
     SeriesCapped "throughline_series_capped_total" Counter One Health ["family"] Latency
-        "Observations that went to _other (SLIs: nowhere) because of metrics.max_series";
+        "Observations that went to _other (SLIs and gauges: nowhere) because of metrics.max_series";
     Series "throughline_series" Gauge One Health [] Latency
         "Series held, against metrics.max_series";
     Build "throughline_build_info" Info One Health ["version" "commit"] Latency

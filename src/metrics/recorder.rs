@@ -223,7 +223,10 @@ impl Recorder {
             return self.create(id, labels, cost);
         }
         self.count_capped(id);
-        if matches!(id, Id::SliEvents | Id::SliGoodEvents | Id::SliUnknownEvents) {
+        // There is no SLI for what is not named, and states of several partitions or groups cannot share one gauge.
+        let unshared = matches!(id.family().kind, Kind::Gauge | Kind::Info);
+        let sli = [Id::SliEvents, Id::SliGoodEvents, Id::SliUnknownEvents];
+        if unshared || sli.contains(&id) {
             return None;
         }
         let folded: Vec<&str> = names

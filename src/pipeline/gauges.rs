@@ -24,12 +24,15 @@ pub(super) type LagTable = BTreeMap<(Name, Name), GroupTopic>;
 pub(super) fn lag_table(lags: &[PartitionLag], names: &mut Names) -> LagTable {
     let mut table = LagTable::new();
     for PartitionLag {
-        group, topic, lag, ..
+        group,
+        topic,
+        partition,
+        lag,
     } in lags
     {
         let key = (names.label(topic), names.label(group));
         let entry = table.entry(key).or_insert_with(|| GroupTopic::new(topic));
-        entry.add(lag);
+        entry.add(*partition, lag);
     }
     table
 }

@@ -17,8 +17,19 @@ pub const MAX_FOLDED: usize = 20_000;
 pub struct Fold {
     /// Names it is for.
     pub pattern: Regex,
-    /// The label value they get.
+    /// The label value they get; `$1` stands for the first group of the pattern.
     pub label: Name,
+}
+
+impl Fold {
+    fn of(&self, name: &str) -> Name {
+        let Some(found) = self.pattern.captures(name) else {
+            return Arc::clone(&self.label);
+        };
+        let mut label = String::new();
+        found.expand(&self.label, &mut label);
+        label.into()
+    }
 }
 
 /// Names to label values.
@@ -45,7 +56,7 @@ impl Names {
             return Arc::clone(label);
         }
         let fold = self.folds.iter().find(|f| f.pattern.is_match(name));
-        let label = fold.map_or_else(|| Arc::clone(name), |f| Arc::clone(&f.label));
+        let label = fold.map_or_else(|| Arc::clone(name), |f| f.of(name));
         if self.known.len() >= MAX_FOLDED {
             self.known.clear();
         }

@@ -29,6 +29,23 @@ pub struct GroupTopic {
     pub lag_seconds_upper: Option<f64>,
     /// Age of the oldest end offset in it.
     pub lag_age_seconds: f64,
+    /// Each of the partitions.
+    pub positions: Vec<Position>,
+}
+
+/// One group's progress in one partition.
+#[derive(Debug, Clone, Serialize)]
+pub struct Position {
+    /// Partition.
+    pub partition: i32,
+    /// Offset the group committed.
+    pub committed: i64,
+    /// End as last seen.
+    pub end: i64,
+    /// Records after the committed offset.
+    pub lag_records: u64,
+    /// Records delivered since the partition was first seen.
+    pub delivered: u64,
 }
 
 impl GroupTopic {
@@ -40,10 +57,18 @@ impl GroupTopic {
             lag_seconds_lower: 0.0,
             lag_seconds_upper: Some(0.0),
             lag_age_seconds: 0.0,
+            positions: Vec::new(),
         }
     }
 
-    pub(super) fn add(&mut self, lag: &Lag) {
+    pub(super) fn add(&mut self, partition: i32, lag: &Lag) {
+        self.positions.push(Position {
+            partition,
+            committed: lag.committed,
+            end: lag.end,
+            lag_records: lag.records,
+            delivered: lag.delivered,
+        });
         self.partitions = self.partitions.saturating_add(1);
         self.lag_records = self.lag_records.saturating_add(lag.records);
         self.lag_seconds_lower = self.lag_seconds_lower.max(seconds(lag.lower_ms));

@@ -1,1 +1,466 @@
+//! From events on the hot side to series and snapshots.
 
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use regex::Regex;
+use tokio::time::Instant;
+
+use super::*;
+use crate::{
+    event::{
+        Answer, BatchFact, BatchKind, CapturedBatch, Codec, Connection, Delivered, DeliveredPart,
+        Event, EventKind, Facts, Failure, FaultClass, Membership, MembershipChange, Observer,
+        Produced, ProducedPart, PublishOutcome, Settled, SettledPart, Stamp,
+    },
+    export,
+    metrics::Settings as MetricsSettings,
+};
+
+#[derive(Debug)]
+struct Opener;
+
+impl RecordOpener for Opener {
+    fn open(&self, batch: &[u8]) -> Result<Vec<(i64, i64)>, Unreadable> {
+        serde_json::from_slice(batch).map_err(|_| Unreadable)
+    }
+}
+
+struct Bench {
+    metrics: Arc<Metrics>,
+    hot: Arc<Hot>,
+    worker: Worker,
+}
+
+fn bench(settings: Settings) -> Bench {
+    let engine = Engine::new(Vec::new()).unwrap();
+    let metrics = Arc::new(
+        Metrics::new(&MetricsSettings {
+            max_series: 20_000,
+            latency_bounds: engine.bounds().seconds(),
+        })
+        .unwrap(),
+    );
+    let (hot, worker) = new(settings, engine, &metrics, Box::new(Opener), Instant::now());
+    Bench {
+        metrics,
+        hot,
+        worker,
+    }
+}
+
+fn event(at: Stamp, kind: EventKind) -> Event {
+    Event {
+        at,
+        connection: Arc::new(Connection {
+            id: 1,
+            peer: SocketAddr::from(([127, 0, 0, 1], 5)),
+            broker: "1".into(),
+            broker_address: "b:9092".into(),
+            opened: at,
+        }),
+        client: "app".into(),
+        kind,
+    }
+}
+
+fn answered(at: Stamp, operation: &'static str, facts: Facts) -> Event {
+    let answer = Answer {
+        operation,
+        time_limit: None,
+        duration: Duration::from_millis(3),
+        throttle: Duration::from_millis(500),
+        error: None,
+        facts,
+    };
+    event(at, EventKind::Answered(answer))
+}
+
+fn produced(topic: &str, outcome: PublishOutcome) -> Facts {
+    Facts::Produced(Produced {
+        acks: -1,
+        transactional: false,
+        parts: vec![ProducedPart {
+            topic: topic.into(),
+            partition: 0,
+            batches: 1,
+            records: 4,
+            bytes: 100,
+            codec: Codec::Zstd,
+            sequence: None,
+            base_timestamp_ms: 0,
+            max_timestamp_ms: 0,
+            outcome,
+        }],
+    })
+}
+
+const ACKED: PublishOutcome = PublishOutcome::Acknowledged {
+    base_offset: 0,
+    log_append_ms: None,
+};
+
+fn assigned(group: &str, partitions: &[i32]) -> Facts {
+    Facts::Membership(Membership {
+        group: group.into(),
+        member: "m".into(),
+        change: MembershipChange::Assigned {
+            generation: 1,
+            partitions: vec![("t".into(), partitions.to_vec())],
+            share: false,
+        },
+    })
+}
+
+fn settled(group: &str, offset: i64) -> Facts {
+    Facts::Settled(Settled {
+        group: group.into(),
+        member: "m".into(),
+        transactional: false,
+        parts: vec![SettledPart {
+            topic: "t".into(),
+            partition: 0,
+            offset,
+            error: None,
+        }],
+    })
+}
+
+fn delivered(base_ms: i64, max_ms: i64, captured: Option<CapturedBatch>) -> Facts {
+    Facts::Delivered(Delivered {
+        group: None,
+        read_committed: false,
+        data_was_there: true,
+        parts: vec![DeliveredPart {
+            topic: "t".into(),
+            partition: 0,
+            asked: Some(0),
+            error: None,
+            high_watermark: 2,
+            last_stable: 2,
+            log_start: 0,
+            batches: vec![BatchFact {
+                base_offset: 0,
+                last_offset: 1,
+                records: 2,
+                delivered: 2,
+                bytes: 90,
+                base_timestamp_ms: base_ms,
+                max_timestamp_ms: max_ms,
+                log_append_time: false,
+                codec: Codec::None,
+                kind: BatchKind::Data,
+                captured,
+            }],
+        }],
+    })
+}
+
+fn page(metrics: &Metrics) -> String {
+    String::from_utf8(export::page(metrics, None, None).body).unwrap()
+}
+
+/// The value of the series whose name and labels are exactly these (`cluster` left out).
+fn value(metrics: &Metrics, series: &str) -> Option<f64> {
+    let (name, labels) = series.split_once('{').unwrap();
+    let comma = if labels == "}" { "" } else { "," };
+    let start = format!("{name}{{cluster=\"\"{comma}{labels} ");
+    page(metrics)
+        .lines()
+        .find_map(|l| l.strip_prefix(&start).map(|v| v.parse().unwrap()))
+}
+
+impl Bench {
+    fn take(&mut self, events: Vec<Event>) {
+        let mut events = events;
+        self.worker.work(&mut events);
+    }
+
+    fn value(&self, series: &str) -> Option<f64> {
+        value(&self.metrics, series)
+    }
+}
+
+#[test]
+fn a_full_queue_drops_and_counts_and_never_waits() {
+    let bench = bench(Settings {
+        queue_events: NonZeroUsize::new(2).unwrap(),
+        ..Settings::default()
+    });
+    for _ in 0..5 {
+        bench.hot.observe(event(Stamp::now(), EventKind::Opened));
+    }
+    let dropped = |reason: &str| {
+        bench.value(&format!(
+            "throughline_telemetry_dropped_total{{reason=\"{reason}\",signal=\"events\"}}"
+        ))
+    };
+    assert_eq!(dropped("queue_full"), Some(3.0));
+    assert_eq!(dropped("stopped"), Some(0.0));
+}
+
+#[test]
+fn captured_bytes_are_reserved_refused_and_given_back() {
+    let bench = bench(Settings {
+        telemetry_bytes: 100,
+        ..Settings::default()
+    });
+    let first = bench.hot.reserve(80);
+    assert!(first.is_some());
+    assert!(bench.hot.reserve(30).is_none());
+    drop(first);
+    assert!(bench.hot.reserve(100).is_some());
+    let refused = "throughline_telemetry_dropped_total{reason=\"byte_budget\",signal=\"records\"}";
+    assert_eq!(bench.value(refused), Some(1.0));
+}
+
+#[test]
+fn records_are_wanted_only_where_the_header_leaves_the_verdict_open() {
+    let bench = bench(Settings::default());
+    let wants = |low: i64, high: i64| {
+        bench
+            .hot
+            .wants_records("t", 10_000, 10_000 - high, 10_000 - low)
+    };
+    assert!(!wants(3, 4) && !wants(100, 200) && !wants(501, 900));
+    assert!(wants(499, 501) && wants(3, 300) && wants(-1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worker_takes_what_is_queued_before_it_stops() {
+    let Bench {
+        metrics,
+        hot,
+        worker,
+    } = bench(Settings::default());
+    let snapshots = worker.snapshots();
+    for _ in 0..1000 {
+        hot.observe(answered(Stamp::now(), "Produce", produced("t", ACKED)));
+    }
+    worker.run(async {}).await;
+    assert_eq!(
+        value(&metrics, "throughline_produced_records_total{topic=\"t\"}"),
+        Some(4000.0)
+    );
+    assert_eq!(snapshots.latest().slis.len(), 2);
+    hot.observe(event(Stamp::now(), EventKind::Opened));
+    let stopped = "throughline_telemetry_dropped_total{reason=\"stopped\",signal=\"events\"}";
+    assert_eq!(value(&metrics, stopped), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worker_ends_with_its_last_hot_side_and_publishes_every_second_until_then() {
+    let Bench { hot, worker, .. } = bench(Settings::default());
+    let snapshots = worker.snapshots();
+    let running = tokio::spawn(worker.run(std::future::pending()));
+    hot.observe(answered(Stamp::now(), "Produce", produced("t", ACKED)));
+    tokio::time::advance(TICK + PAUSE).await;
+    while snapshots.latest().clients.is_empty() {
+        tokio::time::advance(PAUSE).await;
+        tokio::task::yield_now().await;
+    }
+    drop(hot);
+    running.await.unwrap();
+}
+
+#[test]
+fn one_publish_fills_every_family_it_speaks_of() {
+    let mut bench = bench(Settings::default());
+    let refused = PublishOutcome::Failed(Failure {
+        name: "TOPIC_AUTHORIZATION_FAILED",
+        class: FaultClass::Client,
+        retriable: false,
+    });
+    bench.take(vec![
+        answered(Stamp::now(), "Produce", produced("t", ACKED)),
+        answered(Stamp::now(), "Produce", produced("t", refused)),
+    ]);
+    for (series, expected) in [
+        ("throughline_produced_records_total{topic=\"t\"}", 4.0),
+        ("throughline_produced_bytes_total{topic=\"t\"}", 100.0),
+        (
+            "throughline_produced_batches_total{codec=\"zstd\",topic=\"t\"}",
+            2.0,
+        ),
+        (
+            "throughline_produce_failures_total{error=\"TOPIC_AUTHORIZATION_FAILED\",topic=\"t\"}",
+            1.0,
+        ),
+        (
+            "throughline_authorization_failures_total{api=\"Produce\",resource=\"topic\"}",
+            1.0,
+        ),
+        (
+            "throughline_produce_duration_seconds_count{topic=\"t\"}",
+            1.0,
+        ),
+        ("throughline_batch_records_sum{topic=\"t\"}", 8.0),
+        (
+            "throughline_broker_request_duration_seconds_count{api=\"Produce\",broker=\"1\"}",
+            2.0,
+        ),
+        (
+            "throughline_throttled_seconds_total{direction=\"client_to_broker\"}",
+            1.0,
+        ),
+        (
+            "throughline_sli_events_total{group=\"\",sli=\"publish\",stage=\"\",topic=\"t\"}",
+            8.0,
+        ),
+        (
+            "throughline_sli_good_events_total{group=\"\",sli=\"publish\",stage=\"\",topic=\"t\"}",
+            4.0,
+        ),
+        (
+            "throughline_sli_good_events_total{group=\"\",sli=\"availability\",stage=\"\",topic=\"\"}",
+            2.0,
+        ),
+    ] {
+        assert_eq!(bench.value(series), Some(expected), "{series}");
+    }
+}
+
+#[test]
+fn lag_gauges_appear_with_the_position_and_vanish_with_the_partition() {
+    let mut bench = bench(Settings {
+        partitions: true,
+        ..Settings::default()
+    });
+    let now = Stamp::now();
+    bench.take(vec![
+        answered(now, "SyncGroup", assigned("g", &[0])),
+        answered(now, "OffsetCommit", settled("g", 0)),
+        answered(
+            now,
+            "Fetch",
+            delivered(now.wall_ms - 2000, now.wall_ms - 2000, None),
+        ),
+    ]);
+    bench.worker.tick(now);
+    let snapshots = bench.worker.snapshots();
+    let series = [
+        (
+            "throughline_consumer_lag_records{group=\"g\",topic=\"t\"}",
+            2.0,
+        ),
+        (
+            "throughline_consumer_lag_seconds{group=\"g\",topic=\"t\"}",
+            2.0,
+        ),
+        (
+            "throughline_consumer_lag_seconds_bound{bound=\"upper\",group=\"g\",topic=\"t\"}",
+            2.0,
+        ),
+        (
+            "throughline_consumer_partition_lag_records{group=\"g\",partition=\"0\",topic=\"t\"}",
+            2.0,
+        ),
+        (
+            "throughline_consumer_assigned_partitions{group=\"g\",topic=\"t\"}",
+            1.0,
+        ),
+        (
+            "throughline_consumer_state{group=\"g\",state=\"stable\"}",
+            1.0,
+        ),
+    ];
+    for (series, expected) in series {
+        assert_eq!(bench.value(series), Some(expected), "{series}");
+    }
+    let group = &snapshots.latest().groups[0];
+    assert_eq!((&*group.group, group.topics[0].lag_records), ("g", 2));
+    let silent = "throughline_consumer_state{group=\"g\",state=\"silent\"}";
+    assert_eq!(bench.value(silent), Some(0.0));
+    bench.take(vec![answered(now, "SyncGroup", assigned("g", &[]))]);
+    bench.worker.tick(now);
+    for (series, _) in series.iter().filter(|(s, _)| s.contains("lag")) {
+        assert_eq!(bench.value(series), None, "{series}");
+    }
+    assert!(snapshots.latest().groups[0].topics.is_empty());
+}
+
+#[test]
+fn folded_groups_share_a_label_but_not_their_progress() {
+    let mut bench = bench(Settings {
+        names: vec![Fold {
+            pattern: Regex::new(r"^console-consumer-\d+$").unwrap(),
+            label: "console-consumer".into(),
+        }],
+        ..Settings::default()
+    });
+    let now = Stamp::now();
+    for (client, group, committed) in [
+        ("a", "console-consumer-1", 0),
+        ("b", "console-consumer-2", 1),
+    ] {
+        let facts = [
+            assigned(group, &[0]),
+            settled(group, committed),
+            delivered(now.wall_ms - 1000, now.wall_ms - 1000, None),
+        ];
+        let events = facts.into_iter().map(|facts| Event {
+            client: client.into(),
+            ..answered(now, "Any", facts)
+        });
+        bench.take(events.collect());
+    }
+    bench.worker.tick(now);
+    let lag = "throughline_consumer_lag_records{group=\"console-consumer\",topic=\"t\"}";
+    assert_eq!(bench.value(lag), Some(3.0));
+    let records = "throughline_delivered_records_total{group=\"console-consumer\",topic=\"t\"}";
+    assert_eq!(bench.value(records), Some(4.0));
+    assert!(!page(&bench.metrics).contains("console-consumer-1"));
+}
+
+#[test]
+fn batches_past_the_decode_budget_are_counted_and_judged_by_their_header() {
+    let now = Stamp::now();
+    let bytes = serde_json::to_vec(&[(0, now.wall_ms - 9000), (1, now.wall_ms - 10)]).unwrap();
+    let mut bench = bench(Settings {
+        decode_bytes_per_second: u64::try_from(bytes.len()).unwrap() + 1,
+        ..Settings::default()
+    });
+    let fetch = |bench: &mut Bench, bytes: &[u8]| {
+        let captured = CapturedBatch {
+            bytes: Bytes::copy_from_slice(bytes),
+            reservation: bench.hot.reserve(bytes.len()).unwrap(),
+        };
+        let facts = delivered(now.wall_ms - 9000, now.wall_ms - 10, Some(captured));
+        bench.take(vec![answered(now, "Fetch", facts)]);
+    };
+    fetch(&mut bench, &bytes);
+    fetch(&mut bench, &bytes);
+    let good = "throughline_sli_good_events_total{group=\"_none\",sli=\"latency\",stage=\"fetched\",topic=\"t\"}";
+    assert_eq!(bench.value(good), Some(1.0));
+    let unknown = "throughline_sli_unknown_events_total{group=\"_none\",reason=\"not_examined\",sli=\"latency\",topic=\"t\"}";
+    assert_eq!(bench.value(unknown), Some(2.0));
+    let dropped = |bench: &Bench, reason: &str| {
+        bench.value(&format!(
+            "throughline_telemetry_dropped_total{{reason=\"{reason}\",signal=\"records\"}}"
+        ))
+    };
+    assert_eq!(dropped(&bench, "cpu_budget"), Some(1.0));
+    bench.worker.tick(now);
+    assert_eq!(
+        bench.value("throughline_coverage_ratio{topic=\"t\"}"),
+        Some(0.5)
+    );
+    // A second later there is budget again; what cannot be read is counted apart.
+    let later = Stamp {
+        mono: now.mono + Duration::from_secs(1),
+        ..now
+    };
+    bench.worker.tick(later);
+    fetch(&mut bench, b"garbage");
+    assert_eq!(dropped(&bench, "decode"), Some(1.0));
+}
+
+#[test]
+fn a_latency_of_a_thousand_records_is_one_observation_of_a_thousand() {
+    let mut bench = bench(Settings::default());
+    let now = Stamp::now();
+    let facts = delivered(now.wall_ms - 120, now.wall_ms - 110, None);
+    bench.take(vec![answered(now, "Fetch", facts)]);
+    let count = "throughline_end_to_end_latency_seconds_count{group=\"_none\",stage=\"fetched\",topic=\"t\"}";
+    assert_eq!(bench.value(count), Some(2.0));
+}

@@ -8,13 +8,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    engine::{Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, ReadingKey, reader_known},
+    engine::{
+        Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, MAX_SEEN_BATCHES, ReadingKey, reader_known,
+    },
     measure::{Measure, Reason, Sink, Sli, Stage},
-    seen::{Passed, is_data},
+    seen::{FEW_BATCHES, MAX_BATCHES, Passed, is_data},
     spread::Times,
     verdicts::{AMBIGUOUS, NO_GROUP, latency},
 };
-use crate::event::{BatchFact, Delivered, DeliveredPart, Event, Name, Stamp};
+use crate::event::{BatchFact, Delivered, DeliveredPart, Event, Name, Stamp, UNRESOLVED};
 
 /// How long a clock that ran ahead is shown after it was last seen to.
 const SKEW_SHOWN: Duration = Duration::from_secs(600);
@@ -127,7 +129,9 @@ impl Engine {
     ) {
         let key: ReadingKey = (group, Arc::clone(&part.topic), part.partition);
         // Lag needs a position, and only an ordinary group has one.
-        let followed = delivered.group.is_none() && ![NO_GROUP, AMBIGUOUS].contains(&&*key.0);
+        let followed = delivered.group.is_none()
+            && ![NO_GROUP, AMBIGUOUS].contains(&&*key.0)
+            && &*key.1 != UNRESOLVED;
         if followed {
             self.group_known(&key.0, event.at, sink);
         }
@@ -135,6 +139,10 @@ impl Engine {
         if let Some(reading) = followed.then(|| self.reading(&key)).flatten() {
             reading.answered(part, delivered.read_committed, event.at);
             reading.connection = event.connection.id;
+            let handed = part.batches.iter().filter(|batch| is_data(batch));
+            reading.delivered = handed.fold(reading.delivered, |sum, batch| {
+                sum.saturating_add(u64::from(batch.delivered))
+            });
             if part.error.is_none() {
                 reading.seen.fetched(part.asked, &part.batches);
             }
@@ -191,22 +199,31 @@ impl Engine {
         );
         let room = self.kept_times < MAX_KEPT_TIMES;
         let kept = opened.as_deref().filter(|_| room);
+        let batches = if self.seen_batches < MAX_SEEN_BATCHES {
+            MAX_BATCHES
+        } else {
+            FEW_BATCHES
+        };
         if let Some(reading) = followed.then(|| self.readings.get_mut(key)).flatten() {
             reading
                 .seen
-                .push(fact, asked, at, stage == Stage::Committed, kept);
+                .push(fact, asked, at, stage == Stage::Committed, kept, batches);
+            self.seen_batches = self.seen_batches.saturating_add(1);
             self.kept_times = self
                 .kept_times
                 .saturating_add(kept.map_or(0, <[(i64, i64)]>::len));
         }
     }
 
-    /// `committed` only where the group is known to commit often enough for the threshold.
+    /// As configured, else `committed` only where the group is known to commit often enough for the threshold.
     fn stage(&mut self, group: &Name, topic: &Name) -> Stage {
+        let goal = self.objectives.goal(Sli::Latency, topic, group);
+        if let Some(stage) = goal.stage {
+            return stage;
+        }
         let Some(interval) = self.groups.get(group).and_then(|g| g.commit_interval()) else {
             return Stage::Fetched;
         };
-        let goal = self.objectives.goal(Sli::Latency, topic, group);
         if goal.threshold.is_some_and(|t| interval <= t / 2) {
             Stage::Committed
         } else {
@@ -285,7 +302,7 @@ impl Engine {
         let Some(reading) = self.reading(key) else {
             return;
         };
-        reading.position(offset);
+        reading.position(offset, now.mono);
         for passed in reading.seen.settle(offset) {
             self.passed(key, &passed, now, sink);
         }

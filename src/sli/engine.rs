@@ -3,7 +3,7 @@
 //! Composes the parts that each know one thing (publishes, availability, members, groups, readings). Pure over events and the
 //! stamps in them. Must not do IO, keep a clock, or know a metric's name.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::event::{
     Answer, CapturedBatch, Codec, Event, EventKind, Facts, Membership, MembershipChange, Name,
-    Positions, Settled, Stamp, TopicSeen,
+    Positions, Settled, SettledPart, Stamp, TopicSeen, UNRESOLVED,
 };
 
 /// Most (group, topic, partition) whose progress is kept.
@@ -30,6 +30,10 @@ pub const MAX_READINGS: usize = 50_000;
 pub const MAX_FETCHERS: usize = 20_000;
 /// Most record times kept of opened batches, over all partitions (16 bytes each).
 pub const MAX_KEPT_TIMES: usize = 65_536;
+/// Batches remembered over all partitions before each keeps few (about 130 bytes each).
+pub const MAX_SEEN_BATCHES: usize = 65_536;
+/// A position told for a partition nobody fetches is kept this long.
+const TOLD_FOR: Duration = Duration::from_secs(300);
 /// A description of more topics than this is a listing, not a sign that they are used.
 pub const MAX_TOPICS_NAMED: usize = 256;
 
@@ -59,6 +63,7 @@ pub struct Engine {
     pub(super) by_client: HashMap<Name, Instant>,
     pub(super) health: HashMap<Name, Health>,
     pub(super) kept_times: usize,
+    pub(super) seen_batches: usize,
     started: bool,
 }
 
@@ -82,6 +87,7 @@ impl Engine {
             by_client: HashMap::new(),
             health: HashMap::new(),
             kept_times: 0,
+            seen_batches: 0,
             started: false,
         })
     }
@@ -112,7 +118,10 @@ impl Engine {
                 };
                 self.availability.closed(*side, unanswered, &mut out);
                 for request in unanswered {
-                    self.facts(&request.facts, event, examiner, sink);
+                    // Of what was asked without an answer only a publish may have happened.
+                    if let Facts::Produced(_) = &request.facts {
+                        self.facts(&request.facts, event, examiner, sink);
+                    }
                 }
             }
             EventKind::Answered(answer) => self.answered(answer, event, examiner, sink),
@@ -134,6 +143,7 @@ impl Engine {
         self.groups.expire(now.mono);
         self.forget_idle(now);
         self.kept_times = self.readings.values().map(|r| r.seen.kept()).sum();
+        self.seen_batches = self.readings.values().map(|r| r.seen.len()).sum();
     }
 
     fn start(&mut self, now: Stamp, sink: &mut dyn Sink) {
@@ -188,7 +198,7 @@ impl Engine {
             }
             Facts::Delivered(delivered) => self.delivered(delivered, event, examiner, sink),
             Facts::Settled(settled) => self.settled(settled, event, sink),
-            Facts::Positions(positions) => self.positions(positions, event, sink),
+            Facts::Positions(positions) => self.positions(positions, event),
             Facts::Membership(membership) => self.membership(membership, event, sink),
             Facts::Topics(topics) => self.topics(topics, event.at, sink),
         }
@@ -216,7 +226,8 @@ impl Engine {
                 .beat(group, &settled.member, client, None, now.mono);
         }
         self.groups.committed(group, &settled.member, now.mono);
-        for part in settled.parts.iter().filter(|p| p.error.is_none()) {
+        let known = |p: &&SettledPart| p.error.is_none() && &*p.topic != UNRESOLVED;
+        for part in settled.parts.iter().filter(known) {
             self.members
                 .infer(client, group, &part.topic, part.partition, now.mono);
             let key = (Arc::clone(group), Arc::clone(&part.topic), part.partition);
@@ -224,16 +235,18 @@ impl Engine {
         }
     }
 
-    fn positions(&mut self, positions: &Positions, event: &Event, sink: &mut dyn Sink) {
+    fn positions(&mut self, positions: &Positions, event: &Event) {
+        // Whoever asks is not necessarily a reader (an admin tool asks for all groups), so the group is not known by it.
         let group = &positions.group;
-        self.group_known(group, event.at, sink);
         for (topic, partition, offset) in &positions.parts {
-            let Some(offset) = offset else { continue };
+            let Some(offset) = offset.filter(|_| &**topic != UNRESOLVED) else {
+                continue;
+            };
             self.members
                 .infer(&event.client, group, topic, *partition, event.at.mono);
             let key = (Arc::clone(group), Arc::clone(topic), *partition);
             if let Some(reading) = self.reading(&key) {
-                reading.position(*offset);
+                reading.position(offset, event.at.mono);
             }
         }
     }
@@ -342,8 +355,9 @@ impl Engine {
         self.by_connection.retain(|_, at| age(*at) < idle);
         self.health.retain(|_, h| h.tick(now.mono));
         let groups = &self.groups;
-        self.readings
-            .retain(|(group, _, _), _| groups.get(group).is_some());
+        self.readings.retain(|(group, _, _), reading| {
+            groups.get(group).is_some() || reading.told().is_some_and(|at| age(at) < TOLD_FOR)
+        });
     }
 }
 

@@ -37,14 +37,17 @@ impl Sli {
     pub const fn default_goal(self) -> Goal {
         match self {
             Self::Publish => Goal {
+                stage: None,
                 threshold: None,
                 target: 0.999,
             },
             Self::Latency => Goal {
+                stage: None,
                 threshold: Some(DEFAULT_LATENCY_THRESHOLD),
                 target: 0.95,
             },
             Self::Availability => Goal {
+                stage: None,
                 threshold: None,
                 target: 0.9995,
             },

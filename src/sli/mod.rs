@@ -21,8 +21,8 @@ mod verdicts;
 
 pub use bounds::{Bounds, TooManyThresholds};
 pub use engine::{
-    Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, MAX_READINGS, MAX_TOPICS_NAMED,
-    REBALANCE_REASONS,
+    Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, MAX_READINGS, MAX_SEEN_BATCHES,
+    MAX_TOPICS_NAMED, REBALANCE_REASONS,
 };
 pub use groups::{GROUP_IDLE, MAX_COMMITTERS, MAX_GROUPS};
 pub use measure::{Measure, Reason, Series, Sink, Sli, Stage};
@@ -30,6 +30,9 @@ pub use members::{MAX_INFERRED, MAX_MEMBERS, MemberState};
 pub use objective::{DEFAULT_LATENCY_THRESHOLD, Goal, Objective, Objectives};
 pub use publish::{MAX_PENDING, MAX_PRODUCERS, RETRY_DEADLINE};
 pub use reading::{FRESH_FOR, Lag, MAX_ENDS};
-pub use seen::{MAX_BATCHES, MAX_TIMES};
+pub use seen::{FEW_BATCHES, MAX_BATCHES, MAX_TIMES};
 pub use status::{GroupStatus, PartitionLag, SliStatus, TopicHealth};
 pub use verdicts::{AMBIGUOUS, MAX_TALLIES, NO_GROUP, Tally};
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,15 @@
 //!
 //! The engine needs the threshold to judge; target and period are carried for whoever shows them. Must not judge.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use regex::Regex;
 
 use super::{
-    Sli,
+    Sli, Stage,
     bounds::{Bounds, TooManyThresholds},
 };
+use crate::event::Name;
 
 /// Latency threshold where no objective names one.
 pub const DEFAULT_LATENCY_THRESHOLD: Duration = Duration::from_millis(500);
@@ -20,14 +21,14 @@ const MAX_CACHED: usize = 20_000;
 /// What one entry of `objectives:` says.
 #[derive(Debug, Clone)]
 pub struct Objective {
-    /// Topics it is for; `None` = all.
-    pub topic: Option<Regex>,
-    /// Groups it is for; `None` = all.
-    pub group: Option<Regex>,
+    /// Topics or groups it is for; `None` = all.
+    pub pattern: Option<Regex>,
     /// The SLI.
     pub sli: Sli,
     /// Where good ends, for SLIs that have a threshold.
     pub threshold: Option<Duration>,
+    /// Where latency is judged; `None` = by how often the group commits.
+    pub stage: Option<Stage>,
     /// Share of good events asked for, 0 to 1.
     pub target: Option<f64>,
 }
@@ -35,6 +36,8 @@ pub struct Objective {
 /// Threshold and target that hold for one (SLI, topic, group).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Goal {
+    /// Where latency is judged; `None` = by how often the group commits.
+    pub stage: Option<Stage>,
     /// Where good ends; `None` where the SLI has no threshold.
     pub threshold: Option<Duration>,
     /// Share of good events asked for.
@@ -45,7 +48,7 @@ pub struct Goal {
 #[derive(Debug, Default)]
 pub struct Objectives {
     list: Vec<Objective>,
-    cache: HashMap<(Sli, String), Goal>,
+    cache: HashMap<(Sli, Name, Name), Goal>,
 }
 
 impl Objectives {
@@ -72,8 +75,11 @@ impl Objectives {
     }
 
     /// What is asked for this topic and group.
-    pub fn goal(&mut self, sli: Sli, topic: &str, group: &str) -> Goal {
-        let key = (sli, format!("{topic}\u{0}{group}"));
+    pub fn goal(&mut self, sli: Sli, topic: &Name, group: &Name) -> Goal {
+        if self.list.is_empty() {
+            return sli.default_goal();
+        }
+        let key = (sli, Arc::clone(topic), Arc::clone(group));
         if let Some(goal) = self.cache.get(&key) {
             return *goal;
         }
@@ -86,15 +92,14 @@ impl Objectives {
     }
 
     fn find(&self, sli: Sli, topic: &str, group: &str) -> Goal {
-        let fits = |pattern: &Option<Regex>, name: &str| {
-            pattern.as_ref().is_none_or(|regex| regex.is_match(name))
+        let fits = |o: &Objective| {
+            let pattern = o.pattern.as_ref();
+            pattern.is_none_or(|regex| regex.is_match(topic) || regex.is_match(group))
         };
-        let found = self
-            .list
-            .iter()
-            .find(|o| o.sli == sli && fits(&o.topic, topic) && fits(&o.group, group));
+        let found = self.list.iter().find(|o| o.sli == sli && fits(o));
         let default = sli.default_goal();
         found.map_or(default, |o| Goal {
+            stage: o.stage,
             threshold: default.threshold.and(o.threshold.or(default.threshold)),
             target: o.target.unwrap_or(default.target),
         })
@@ -109,38 +114,33 @@ mod tests {
     fn the_first_match_wins_and_gaps_are_filled_by_the_default() {
         let mut objectives = Objectives::new(vec![
             Objective {
-                topic: Regex::new("^orders$").ok(),
-                group: None,
+                stage: None,
+                pattern: Regex::new("^orders$").ok(),
                 sli: Sli::Latency,
                 threshold: Some(Duration::from_secs(2)),
                 target: None,
             },
             Objective {
-                topic: Regex::new("^orders").ok(),
-                group: Regex::new("^bill").ok(),
+                stage: None,
+                pattern: Regex::new("^bill").ok(),
                 sli: Sli::Latency,
                 threshold: None,
                 target: Some(0.5),
             },
         ]);
         let goal = |threshold_ms: u64, target: f64| Goal {
+            stage: None,
             threshold: Some(Duration::from_millis(threshold_ms)),
             target,
         };
+        let mut goal_of =
+            |topic: &str, group: &str| objectives.goal(Sli::Latency, &topic.into(), &group.into());
         for _ in 0..2 {
-            assert_eq!(
-                objectives.goal(Sli::Latency, "orders", "billing"),
-                goal(2000, 0.95)
-            );
-            assert_eq!(
-                objectives.goal(Sli::Latency, "orders.eu", "billing"),
-                goal(500, 0.5)
-            );
-            assert_eq!(
-                objectives.goal(Sli::Latency, "orders.eu", "audit"),
-                goal(500, 0.95)
-            );
+            assert_eq!(goal_of("orders", "billing"), goal(2000, 0.95));
+            assert_eq!(goal_of("orders.eu", "billing"), goal(500, 0.5));
+            assert_eq!(goal_of("orders.eu", "audit"), goal(500, 0.95));
         }
-        assert_eq!(objectives.goal(Sli::Publish, "orders", "").threshold, None);
+        let publish = objectives.goal(Sli::Publish, &"orders".into(), &"".into());
+        assert_eq!(publish.threshold, None);
     }
 }

@@ -30,6 +30,8 @@ pub struct Lag {
     pub committed: i64,
     /// End of the partition as last seen.
     pub end: i64,
+    /// Records delivered since the partition was first seen.
+    pub delivered: u64,
 }
 
 /// State of one (group, topic, partition).
@@ -37,9 +39,12 @@ pub struct Lag {
 pub(super) struct Reading {
     pub(super) committed: Option<i64>,
     pub(super) seen: Seen,
+    /// Records delivered.
+    pub(super) delivered: u64,
     /// Connection that fetched it last.
     pub(super) connection: u64,
     end: Option<i64>,
+    told: Option<Instant>,
     fetched: Option<Instant>,
     /// (first seen at, end), ascending.
     ends: VecDeque<(i64, i64)>,
@@ -75,8 +80,14 @@ impl Reading {
     }
 
     /// The group's position changed (or was told).
-    pub(super) fn position(&mut self, offset: i64) {
+    pub(super) fn position(&mut self, offset: i64, now: Instant) {
         self.committed = Some(offset);
+        self.told = Some(now);
+    }
+
+    /// When the position was last told.
+    pub(super) fn told(&self) -> Option<Instant> {
+        self.told
     }
 
     /// Last fetch by its own account; `on_connection` is the last fetch answer of any kind on its connection: an answer that
@@ -109,6 +120,7 @@ impl Reading {
             age,
             committed,
             end,
+            delivered: self.delivered,
         })
     }
 

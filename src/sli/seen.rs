@@ -11,6 +11,8 @@ use crate::event::{BatchFact, BatchKind, Stamp};
 
 /// Most batches remembered per (group, partition) before neighbours are merged.
 pub const MAX_BATCHES: usize = 512;
+/// The same where all partitions together hold more than the engine allows.
+pub const FEW_BATCHES: usize = 16;
 /// Most record times kept of one opened batch.
 pub const MAX_TIMES: usize = 2_048;
 
@@ -34,6 +36,8 @@ pub(super) struct Batch {
     pub(super) judged_at_commit: bool,
     /// (offset, publish time) of each record, where the batch was opened.
     times: Option<Box<[(i64, i64)]>>,
+    /// Batches in it, more than one where neighbours were merged.
+    merged: usize,
 }
 
 /// Records that a commit has just passed.
@@ -65,6 +69,10 @@ pub(super) struct Seen {
     /// Low publish time of the last batch that a commit passed.
     before_ms: Option<i64>,
     kept: usize,
+    /// Neighbours are merged up to 2^`grain` batches.
+    grain: u32,
+    /// Records forgotten for want of room whose verdict waited for a commit.
+    forgotten: u64,
 }
 
 impl Seen {
@@ -98,7 +106,12 @@ impl Seen {
         });
     }
 
-    /// Adds one batch with records that the application will see.
+    /// Batches held.
+    pub(super) fn len(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Adds one batch with records that the application will see; past `room` neighbours are merged.
     pub(super) fn push(
         &mut self,
         fact: &BatchFact,
@@ -106,6 +119,7 @@ impl Seen {
         fetched: Stamp,
         judged_at_commit: bool,
         times: Option<&[(i64, i64)]>,
+        room: usize,
     ) {
         let mut batch = Batch::new(fact, asked, fetched, judged_at_commit);
         while let Some(old) = self.batches.pop_back_if(|old| old.last >= batch.base) {
@@ -115,10 +129,12 @@ impl Seen {
         if let Some(times) = times.filter(|t| t.len() <= MAX_TIMES) {
             batch.times = Some(times.into());
         }
-        self.kept = self.kept.saturating_add(batch.kept());
-        self.batches.push_back(batch);
-        if self.batches.len() > MAX_BATCHES {
-            self.halve();
+        if !self.merge_into_last(&batch) {
+            self.kept = self.kept.saturating_add(batch.kept());
+            self.batches.push_back(batch);
+        }
+        while self.batches.len() > room {
+            self.coarsen(room);
         }
     }
 
@@ -138,16 +154,16 @@ impl Seen {
             self.kept = self.kept.saturating_sub(kept);
             self.batches.pop_front();
         }
+        if self.batches.is_empty() {
+            self.grain = 0;
+        }
         out
     }
 
     /// Records whose verdict waits for a commit.
     pub(super) fn unjudged(&self) -> u64 {
-        self.batches
-            .iter()
-            .filter(|b| b.judged_at_commit)
-            .map(|b| b.delivered.saturating_sub(b.passed))
-            .sum()
+        let waiting = self.batches.iter().map(Batch::unjudged);
+        waiting.fold(self.forgotten, u64::saturating_add)
     }
 
     /// Publish time of the first record at or after `offset`.
@@ -188,24 +204,38 @@ impl Seen {
         )
     }
 
-    fn halve(&mut self) {
-        let mut merged: VecDeque<Batch> = VecDeque::with_capacity(MAX_BATCHES);
-        let mut pairing = true;
+    fn limit(&self) -> usize {
+        1_usize.checked_shl(self.grain).unwrap_or(usize::MAX)
+    }
+
+    fn merge_into_last(&mut self, batch: &Batch) -> bool {
+        let limit = self.limit();
+        match self.batches.back_mut() {
+            Some(last) if last.takes(batch, limit) => {
+                self.kept = self.kept.saturating_sub(last.kept());
+                last.merge(batch);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Doubles the grain and merges neighbours up to it, so that all intervals widen alike.
+    fn coarsen(&mut self, room: usize) {
+        self.grain = self.grain.saturating_add(1);
+        let limit = self.limit();
+        let mut merged: VecDeque<Batch> = VecDeque::new();
         for batch in self.batches.drain(..) {
             match merged.back_mut() {
-                Some(last) if pairing && last.judged_at_commit == batch.judged_at_commit => {
-                    last.merge(&batch);
-                    pairing = false;
-                }
-                _ => {
-                    merged.push_back(batch);
-                    pairing = true;
-                }
+                Some(last) if last.takes(&batch, limit) => last.merge(&batch),
+                _ => merged.push_back(batch),
             }
         }
         // Where the stage alternates batch by batch nothing merges; then the oldest are forgotten.
-        while merged.len() > MAX_BATCHES {
-            merged.pop_front();
+        while limit > MAX_BATCHES && merged.len() > room {
+            if let Some(old) = merged.pop_front() {
+                self.forgotten = self.forgotten.saturating_add(old.unjudged());
+            }
         }
         self.kept = merged.iter().map(Batch::kept).sum();
         self.batches = merged;
@@ -238,11 +268,27 @@ impl Batch {
             fetched,
             judged_at_commit,
             times: None,
+            merged: 1,
         }
+    }
+
+    /// Whether `next` may be merged into this one.
+    fn takes(&self, next: &Self, limit: usize) -> bool {
+        self.judged_at_commit == next.judged_at_commit
+            && self.merged.saturating_add(next.merged) <= limit
     }
 
     fn kept(&self) -> usize {
         self.times.as_ref().map_or(0, |t| t.len())
+    }
+
+    /// Records whose verdict waits for a commit.
+    fn unjudged(&self) -> u64 {
+        if self.judged_at_commit {
+            self.delivered.saturating_sub(self.passed)
+        } else {
+            0
+        }
     }
 
     /// The same batch came again because the fetch began inside it: what was delivered before stays delivered.
@@ -268,6 +314,7 @@ impl Batch {
         self.delivered = self.delivered.saturating_add(next.delivered);
         self.passed = self.passed.saturating_add(next.passed);
         self.times = None;
+        self.merged = self.merged.saturating_add(next.merged);
     }
 
     fn first_after(&self, offset: i64) -> (i64, i64) {

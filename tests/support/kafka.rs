@@ -78,7 +78,7 @@ impl Version {
 
     /// A directory full of jars.
     #[track_caller]
-    fn jars(self) -> PathBuf {
+    pub(crate) fn jars(self) -> PathBuf {
         let name = format!("kafka-{}", self.name());
         let artifact = cache::artifact(&name, |directory| match self {
             Self::V4_4_0 => cache::jars(

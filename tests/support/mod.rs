@@ -25,6 +25,7 @@ mod properties;
 pub(crate) mod reaper;
 pub(crate) mod relay;
 pub(crate) mod same;
+pub(crate) mod schemas;
 pub(crate) mod segments;
 pub(crate) mod sockets;
 pub(crate) mod throughline;

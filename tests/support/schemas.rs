@@ -2,69 +2,26 @@
 //!
 //! An oracle that shares no code with `kafka::wire`: values are drawn and written by the JSON schemas alone, for every
 //! version they know. Must not use the library under test.
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-use std::{
-    collections::BTreeMap,
-    io::Read,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, io::Read, path::PathBuf};
 
 use serde_json::{Map, Value, json};
 
-/// Kafka release whose schemas are the reference.
-const KAFKA: &str = "4.4.0";
+use super::kafka::Version;
+
 /// Key under which a drawn struct keeps tagged fields that no schema knows.
 pub(crate) const UNKNOWN_TAGS: &str = "#unknown";
 
-/// The jar: `THROUGHLINE_KAFKA_CLIENTS_JAR`, or the test cache, filled by maven where it is empty. Never skips.
+/// The jar: `THROUGHLINE_KAFKA_CLIENTS_JAR`, or that of the newest Kafka in the test cache, which is filled where it is empty.
+/// Never skips.
 pub(crate) fn clients_jar() -> PathBuf {
-    if let Some(path) = std::env::var_os("THROUGHLINE_KAFKA_CLIENTS_JAR") {
-        return path.into();
-    }
-    let cache = std::env::var_os("THROUGHLINE_TEST_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache/throughline"),
+    std::env::var_os("THROUGHLINE_KAFKA_CLIENTS_JAR").map_or_else(
+        || {
+            let libs = Version::V4_4_0.jars();
+            libs.join("kafka-clients-4.4.0.jar")
+        },
         PathBuf::from,
-    );
-    let dir = cache.join(format!("kafka-{KAFKA}"));
-    let jar = dir.join(format!("libs/kafka-clients-{KAFKA}.jar"));
-    if !jar.exists() {
-        download(&dir);
-    }
-    assert!(jar.exists(), "{} is missing", jar.display());
-    jar
-}
-
-fn download(dir: &Path) {
-    std::fs::create_dir_all(dir).unwrap();
-    let pom = dir.join("pom.xml");
-    if !pom.exists() {
-        let dependency = |artifact: &str, version: &str, rest: &str| {
-            format!(
-                "<dependency><groupId>org.apache.kafka</groupId><artifactId>{artifact}</artifactId>\
-                 <version>{version}</version>{rest}</dependency>"
-            )
-        };
-        let exclusion = "<exclusions><exclusion><groupId>org.apache.kafka</groupId>\
-                         <artifactId>kafka-tools-api</artifactId></exclusion></exclusions>";
-        let text = format!(
-            "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion><groupId>t</groupId>\
-             <artifactId>t</artifactId><version>1</version><dependencies>{}{}</dependencies></project>",
-            dependency("kafka_2.13", KAFKA, exclusion),
-            dependency("kafka-tools-api", "4.3.1", ""),
-        );
-        std::fs::write(&pom, text).unwrap();
-    }
-    let status = Command::new("mvn")
-        .args(["-q", "-B", "dependency:copy-dependencies"])
-        .arg("-DoutputDirectory=libs")
-        .current_dir(dir)
-        .status()
-        .expect(
-            "maven is needed to fetch kafka-clients once, or set THROUGHLINE_KAFKA_CLIENTS_JAR",
-        );
-    assert!(status.success(), "maven could not fetch kafka-clients");
+    )
 }
 
 /// The entries of a zip whose name `wanted` accepts. Enough of the format for a jar; saves a tool and a dependency.

@@ -90,7 +90,7 @@ fn parse_sample(line: &str) -> Sample {
         };
         assert!(labels.iter().all(|(n, _)| n != label), "{line}");
         labels.push((label.to_owned(), value));
-        rest = &after[end + 1..];
+        rest = after.get(end + 1..).expect(line);
         match rest.strip_prefix(',') {
             Some(next) => rest = next,
             None => break,

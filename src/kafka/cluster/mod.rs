@@ -14,7 +14,9 @@
 //!   join can wait for almost the session timeout.
 //! * Timestamps are the producer's (no LogAppendTime). No compaction, no retention by time, no quotas, no throttling.
 //! * No CreateTopics, DeleteTopics, DescribeConfigs, DescribeCluster, DescribeGroups, ListGroups, SASL, TLS, ACLs, share groups.
-//!   A topic that is asked for and does not exist springs up with 4 partitions, also for a Metadata request that forbids it.
+//!   A topic that is produced to, or asked for where the client allows it, springs up with 4 partitions.
+//! * An ApiVersions request of version 3 or newer is refused in bytes of no version (a one-byte count, then the entry, then a
+//!   throttle time); clients must fall back to version 0 on the error code alone.
 //! * Highest versions: Produce 10, Fetch 16, Metadata 12, OffsetCommit 9, OffsetFetch 6, JoinGroup 6, ApiVersions 2.
 //! * Brokers listen on 127.0.0.1 at random ports and advertise these. Through the proxy this works unchanged, since the proxy
 //!   replaces every address it passes on (`tests` of this module hold that).

@@ -31,19 +31,14 @@ fn host_port(text: &str) -> HostPort {
 
 /// A proxy on a free port before the cluster: (its address, its handle).
 fn proxy(bootstrap: &str) -> (String, Handle) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let any = |port| Listen {
+    let any = Listen {
         addresses: vec!["127.0.0.1".parse().unwrap()],
-        port,
+        port: 0,
     };
     let settings = Settings {
         bootstrap: bootstrap.split(',').map(host_port).collect(),
-        listen: any(port),
-        broker_listen: any(0),
+        listen: any.clone(),
+        broker_listen: any,
         advertise: None,
         tls: None,
         limits: Limits {
@@ -61,9 +56,9 @@ fn proxy(bootstrap: &str) -> (String, Handle) {
     }));
     let counters = Arc::new(DataplaneCounters::default());
     let proxy = Proxy::bind(settings, modes, counters, Arc::new(Blind)).unwrap();
-    let handle = proxy.handle();
+    let (address, handle) = (proxy.local_addresses()[0], proxy.handle());
     tokio::spawn(proxy.run());
-    (format!("127.0.0.1:{port}"), handle)
+    (address.to_string(), handle)
 }
 
 /// Publishes 30 records over `bootstrap`, consumes and commits them, and gives their values.

@@ -16,8 +16,11 @@ use super::{
         error::DecodeError,
         frame::{self, LENGTH_BYTES, Leading},
         messages::{
-            api_versions::ApiVersionsResponse,
-            requests::{METADATA_NEWEST, MetadataTopics, api_versions_request, metadata_request},
+            api_versions::{ApiVersionsResponse, UNSUPPORTED_VERSION},
+            requests::{
+                METADATA_NEWEST, MetadataTopics, api_versions_request, metadata_request,
+                oldest_api_versions_request,
+            },
         },
     },
 };
@@ -108,7 +111,11 @@ pub async fn probe(
 async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<Probe, ProbeError> {
     let answer = exchange(stream, &api_versions_request(1)).await?;
     let body = answer.get(4..).unwrap_or_default();
-    let offered = ApiVersionsResponse::read(body, 3)?;
+    let mut offered = ApiVersionsResponse::read(body, 3)?;
+    if offered.error_code == UNSUPPORTED_VERSION {
+        let answer = exchange(stream, &oldest_api_versions_request(1)).await?;
+        offered = ApiVersionsResponse::read(answer.get(4..).unwrap_or_default(), 0)?;
+    }
     let newest = offered
         .apis
         .iter()

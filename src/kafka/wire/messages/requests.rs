@@ -52,6 +52,12 @@ pub fn api_versions_request(correlation_id: i32) -> Vec<u8> {
     frame(ApiKey::API_VERSIONS, 3, correlation_id, &body)
 }
 
+/// An ApiVersionsRequest of version 0, for brokers that refuse newer ones.
+#[must_use]
+pub fn oldest_api_versions_request(correlation_id: i32) -> Vec<u8> {
+    frame(ApiKey::API_VERSIONS, 0, correlation_id, &[])
+}
+
 /// A MetadataRequest that never creates a topic; `None` where `version` cannot say it: outside 1-13, or ids before 12.
 /// Versions under 4 have no such switch: there a name may create the topic, so names need 4 too.
 #[must_use]

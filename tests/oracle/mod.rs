@@ -13,7 +13,7 @@ use throughline::kafka::wire::{
     reader::TopicRef,
 };
 
-use crate::schemas::{self, Random, Schema};
+use crate::support::schemas::{self, Random, Schema};
 
 pub(crate) static SCHEMAS: LazyLock<BTreeMap<String, Schema>> = LazyLock::new(schemas::all);
 

@@ -1,0 +1,136 @@
+//! `throughline demo`: the embedded cluster or the user's, one sidecar per service, and the pipeline between them.
+//!
+//! Here because only `app` may start sidecars. Must not compute or hand over a figure.
+
+use std::{
+    io::{self, IsTerminal},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use tokio::runtime::{Builder, Handle as Runtime};
+
+use super::{
+    FAILED, logging,
+    sidecar::{Sidecar, StartError},
+    telemetry,
+};
+use crate::{
+    cli::{Demo, Streams, USAGE_ERROR},
+    config::{Config, HostPort, ListenAddress, ListenHost, LogLevel},
+    demo::{self, DemoError, Options, SERVICES, ServiceAddresses},
+    lifecycle::{Signals, Told},
+};
+
+/// Threads of the demo's dataplanes and clients.
+const THREADS: usize = 2;
+
+/// Runs the demo and gives the exit status: 1 where a figure did not fit.
+pub(super) fn demo_role(wanted: &Demo, streams: &mut Streams<'_>) -> io::Result<u8> {
+    let mut log = Config::default().log;
+    log.level = LogLevel::Warn;
+    let _log =
+        logging::start(&log, streams.err_color && !wanted.no_color).map_err(io::Error::other)?;
+    let telemetry = telemetry()?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("demo")
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(show(wanted, telemetry.handle(), streams));
+    telemetry.shutdown_background();
+    match done {
+        Ok(status) => Ok(status),
+        Err(DemoError::Output(fault)) => Err(fault),
+        Err(fault) => {
+            writeln!(streams.err, "{fault}")?;
+            Ok(FAILED)
+        }
+    }
+}
+
+async fn show(
+    wanted: &Demo,
+    telemetry: &Runtime,
+    streams: &mut Streams<'_>,
+) -> Result<u8, DemoError> {
+    let mut signals = Signals::listen().map_err(DemoError::Output)?;
+    let embedded = if wanted.bootstrap.is_empty() {
+        writeln!(
+            streams.out,
+            "embedded cluster: 3 brokers in this process, gone when it ends"
+        )?;
+        Some(demo::embed()?)
+    } else {
+        None
+    };
+    let bootstrap = match &embedded {
+        Some(cluster) => cluster.bootstrap().to_owned(),
+        None => {
+            let all: Vec<_> = wanted.bootstrap.iter().map(ToString::to_string).collect();
+            all.join(",")
+        }
+    };
+    if embedded.is_none() {
+        demo::prepare(&bootstrap, streams.out).await?;
+    }
+    let mut sidecars = Vec::new();
+    for service in SERVICES {
+        match start(&bootstrap, service, wanted.admin, telemetry) {
+            Ok(sidecar) => sidecars.push(sidecar),
+            Err(fault) => {
+                writeln!(streams.err, "{service}: {fault}")?;
+                return Ok(USAGE_ERROR);
+            }
+        }
+    }
+    let addresses: Vec<_> = SERVICES.iter().zip(&sidecars).map(of).collect();
+    // NO_COLOR declines colour, not the redrawing; a dumb terminal can do neither.
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let live = io::stdout().is_terminal() && !dumb;
+    let options = Options {
+        duration: wanted.duration,
+        live,
+        color: streams.out_color && !wanted.no_color,
+        seed: 1,
+    };
+    let stop = async { while signals.next().await != Told::Stop {} };
+    let summary = demo::run(&addresses, &bootstrap, options, stop, streams.out).await?;
+    for sidecar in sidecars {
+        sidecar.stop().await;
+    }
+    Ok(if summary.consistent { 0 } else { FAILED })
+}
+
+fn of((service, sidecar): (&&'static str, &Sidecar)) -> ServiceAddresses {
+    ServiceAddresses {
+        name: (*service).to_owned(),
+        bootstrap: sidecar
+            .listen
+            .first()
+            .map(SocketAddr::to_string)
+            .unwrap_or_default(),
+        admin: sidecar.admin,
+    }
+}
+
+fn start(
+    bootstrap: &str,
+    service: &str,
+    admin: Option<ListenAddress>,
+    telemetry: &Runtime,
+) -> Result<Sidecar, StartError> {
+    let any = ListenAddress {
+        host: ListenHost::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        port: 0,
+    };
+    let mut config = Config::default();
+    config.kafka.bootstrap = bootstrap
+        .split(',')
+        .filter_map(|address| address.parse::<HostPort>().ok())
+        .collect();
+    config.kafka.listen = any;
+    config.kafka.broker_listen = any;
+    let first = SERVICES.first() == Some(&service);
+    config.admin.listen = admin.filter(|_| first).unwrap_or(any);
+    Sidecar::start(&config, telemetry, None)
+}

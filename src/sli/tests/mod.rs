@@ -1,0 +1,7 @@
+//! The engine as tables of (events, times) -> results.
+
+mod availability;
+mod delivery;
+mod lag;
+mod publish;
+mod script;

@@ -1,0 +1,147 @@
+//! `throughline demo` as a newcomer runs it: on the embedded cluster, and on a real one.
+//!
+//! The summary itself compares the sidecars with the cluster; here it is held to have compared something, and on a real
+//! cluster its figures are compared once more with what Kafka's own client reads. Must not look into the process.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, with a message that says what was seen"
+)]
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use support::kafka::{Kafka, Listener, Version};
+use support::process::Process;
+
+const LIMIT: Duration = Duration::from_secs(90);
+const TOPICS: [(&str, u32); 5] = [
+    ("orders", 6),
+    ("payments", 3),
+    ("reservations", 3),
+    ("shipments", 3),
+    ("orders.billing.dlq", 3),
+];
+
+fn demo(arguments: &[&str]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+    command.arg("demo").args(arguments);
+    Process::spawn("throughline demo", &mut command)
+}
+
+/// Waits for the end: (exit status, lines of standard output).
+fn end(mut process: Process) -> (Option<i32>, Vec<String>) {
+    let status = process.wait(LIMIT).code();
+    (status, process.lines_from(0))
+}
+
+/// Rows of the summary: (group, partition, [log end, committed, lag, delivered]); all must say ok.
+fn rows(lines: &[String]) -> Vec<(String, usize, Vec<i64>)> {
+    let table = lines.iter().filter(|line| line.contains(" orders:"));
+    table
+        .map(|line| {
+            let cells: Vec<_> = line.split_whitespace().collect();
+            assert_eq!(cells.last(), Some(&"ok"), "{line}");
+            let partition = cells[1].trim_start_matches("orders:").parse();
+            let figures = cells[2..6].iter().map(|cell| cell.parse().unwrap_or(-1));
+            (
+                cells[0].to_owned(),
+                partition.expect("a partition"),
+                figures.collect(),
+            )
+        })
+        .collect()
+}
+
+/// Records acknowledged on a topic as the summary says.
+fn acknowledged(lines: &[String], topic: &str) -> i64 {
+    let prefix = format!("{topic}: ");
+    let line = lines.iter().find_map(|line| line.strip_prefix(&prefix));
+    let first = line.and_then(|line| line.split(' ').next());
+    first
+        .and_then(|count| count.parse().ok())
+        .unwrap_or_else(|| panic!("no count of {topic} in {lines:#?}"))
+}
+
+fn assert_consistent(status: Option<i32>, lines: &[String]) {
+    assert_eq!(status, Some(0), "{lines:#?}");
+    assert_eq!(lines.last().map(String::as_str), Some("consistent"));
+    let rows = rows(lines);
+    assert_eq!(rows.len(), 18, "{lines:#?}");
+    for (group, partition, figures) in rows {
+        let (end, committed, lag, delivered) = (figures[0], figures[1], figures[2], figures[3]);
+        assert_eq!(end, committed + lag, "{group} {partition}");
+        assert!(delivered >= committed, "{group} {partition}");
+    }
+    for (topic, _) in TOPICS {
+        assert!(acknowledged(lines, topic) > 0, "{topic}: {lines:#?}");
+    }
+}
+
+#[test]
+fn the_embedded_demo_ends_consistent_and_shows_lag_grow_and_drain() {
+    let (status, lines) = end(demo(&["--duration", "30s"]));
+    assert_consistent(status, &lines);
+    let lag = |line: &String| -> Option<i64> {
+        let (_, behind) = line.split_once("fulfilment ")?;
+        let (_, lag) = behind.split_once(" lag ")?;
+        lag.split(' ').next()?.parse().ok()
+    };
+    let lags: Vec<_> = lines.iter().filter_map(lag).collect();
+    let worst = lags.iter().max().copied().unwrap_or(0);
+    assert!(worst > 60, "{lags:?}");
+    let after = lags.iter().skip_while(|lag| **lag < worst).min().copied();
+    assert!(after.is_some_and(|lag| lag < worst / 3), "{lags:?}");
+    assert!(lines.iter().all(|line| !line.contains('\u{1b}')));
+}
+
+#[test]
+fn an_interrupted_demo_ends_with_the_same_summary() {
+    let process = demo(&[]);
+    process.wait_for("traffic", LIMIT, |lines| {
+        let seen = |line: &String| line.contains("dead letters 1");
+        lines.iter().any(seen).then_some(())
+    });
+    process.signal("INT");
+    let (status, lines) = end(process);
+    assert_consistent(status, &lines);
+}
+
+#[test]
+fn the_demo_runs_on_a_real_cluster_twice_and_leaves_foreign_topics_alone() {
+    let kafka = Kafka::single(Version::V4_4_0);
+    let bootstrap = kafka.bootstrap(Listener::Plaintext);
+    let arguments = ["--bootstrap", &bootstrap, "--duration", "15s"];
+    let (status, lines) = end(demo(&arguments));
+    assert_consistent(status, &lines);
+    assert!(
+        lines[0].starts_with("created topics: orders, "),
+        "{}",
+        lines[0]
+    );
+    for (group, partition, figures) in rows(&lines) {
+        let offsets = kafka.offsets(&group, "orders");
+        assert_eq!(
+            (figures[0], figures[1]),
+            (offsets[partition].1, offsets[partition].0)
+        );
+    }
+
+    let (status, lines) = end(demo(&arguments));
+    assert_eq!(status, Some(0), "{lines:#?}");
+    assert!(lines[0].contains("are there already"), "{}", lines[0]);
+
+    let other = Kafka::single(Version::V4_4_0);
+    other.create_topic("payments", 1);
+    let bootstrap = other.bootstrap(Listener::Plaintext);
+    let mut process = demo(&["--bootstrap", &bootstrap, "--duration", "15s"]);
+    assert_eq!(process.wait(LIMIT).code(), Some(1));
+    let told = process.tail();
+    assert!(
+        told.contains("payments has 1 partitions where 3 are needed"),
+        "{told}"
+    );
+}
