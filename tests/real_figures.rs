@@ -565,6 +565,8 @@ fn assert_distribution(sidecar: &Throughline, labels: &[(&str, &str)], output: &
         })
         .collect();
     buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // Kafka's timestamps are whole milliseconds: the client cannot tell buckets below that apart, so it says nothing of them.
+    buckets.retain(|(bound, _)| *bound >= 0.001);
     assert!(buckets.len() > 5, "buckets: {buckets:?}");
     let upto = |bound: f64| measured.iter().filter(|age| **age <= bound).count() as f64;
     for (at, (bound, counted)) in buckets.iter().enumerate() {
