@@ -139,7 +139,7 @@ impl Context {
             },
         );
         if self.shared.is_first_client() {
-            tracing::info!(client = %client, software = %name, version = %version, broker = %self.connection.broker_address, "first client connected");
+            tracing::info!(client = %client, software = %name, version = %version, broker = %self.connection.broker_address, mode = self.shared.modes.load().default.as_str(), "first client connected");
         }
     }
 }

@@ -22,6 +22,17 @@ pub enum TopicMode {
     Off,
 }
 
+impl TopicMode {
+    /// As in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// Modes by topic; swapped whole on reload.
 #[derive(Debug, Clone)]
 pub struct Modes {
