@@ -1,6 +1,6 @@
 //! The dataplane: listeners, connections, the two directions of each, and the edits of answers.
 //!
-//! A byte enters in [`lane`], is judged in `requests` or `responses`, and leaves in [`lane`] again. Nothing here waits for
+//! A byte enters in `lane`, is judged in `requests` or `responses`, and leaves in `lane` again. Nothing here waits for
 //! telemetry: what is seen goes to [`crate::event::Observer`], which never blocks. Must not close a connection that its
 //! peers keep open, nor hold an unedited frame.
 
