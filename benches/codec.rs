@@ -18,7 +18,8 @@ use throughline::kafka::wire::{
     endpoints,
     frame::request_header,
     reader::TopicRef,
-    scan::{Head, Marker, Message, PartitionHead, Scanner, Sink},
+    record::ControlType,
+    scan::{Head, Message, PartitionHead, Scanner, Sink},
     splice,
 };
 
@@ -31,7 +32,7 @@ impl Sink for Count {
     fn topic(&mut self, _: TopicRef<'_>) {}
     fn partition(&mut self, _: PartitionHead) {}
     fn aborted(&mut self, _: i64, _: i64) {}
-    fn batch(&mut self, header: &BatchHeader, _: Option<Marker>) -> bool {
+    fn batch(&mut self, header: &BatchHeader, _: Option<ControlType>) -> bool {
         self.0 += i64::from(header.record_count);
         false
     }

@@ -23,9 +23,7 @@ use crate::{
         error::Result,
         error_code,
         messages::{
-            group::{
-                GroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, SyncGroupResponse,
-            },
+            group::{GroupHeartbeatResponse, JoinGroupResponse, SyncGroupResponse},
             offsets::{OffsetCommitResponse, OffsetFetchResponse},
             outcome,
             sasl::SaslHandshakeResponse,
@@ -99,10 +97,6 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
                     .partitions(None)
                     .map(|all| all.iter().map(named).collect()),
             )
-        }
-        ApiKey::HEARTBEAT => {
-            HeartbeatResponse::read(body, version)?;
-            Detail::None
         }
         ApiKey::CONSUMER_GROUP_HEARTBEAT | ApiKey::SHARE_GROUP_HEARTBEAT => {
             let response = GroupHeartbeatResponse::read(pending.api, body, version)?;

@@ -15,7 +15,8 @@ use crate::{
         batch::BatchHeader,
         error_code,
         reader::TopicRef,
-        scan::{Head, Marker, PartitionHead, Sink},
+        record::ControlType,
+        scan::{Head, PartitionHead, Sink},
     },
 };
 
@@ -90,7 +91,7 @@ impl<'a> DeliveredSink<'a> {
     }
 
     /// As Kafka's own consumer does it: a transaction is aborted from its first offset to its marker.
-    fn kind(&mut self, header: &BatchHeader, marker: Option<Marker>) -> BatchKind {
+    fn kind(&mut self, header: &BatchHeader, marker: Option<ControlType>) -> BatchKind {
         if !self.read_committed {
             return if header.is_control() {
                 BatchKind::Control
@@ -106,7 +107,7 @@ impl<'a> DeliveredSink<'a> {
             self.next_aborted = self.next_aborted.saturating_add(1);
         }
         if header.is_control() {
-            if marker == Some(Marker::Abort) {
+            if marker == Some(ControlType::Abort) {
                 self.aborting.remove(&header.producer_id);
             }
             return BatchKind::Control;
@@ -234,7 +235,7 @@ impl Sink for DeliveredSink<'_> {
         }
     }
 
-    fn batch(&mut self, header: &BatchHeader, marker: Option<Marker>) -> bool {
+    fn batch(&mut self, header: &BatchHeader, marker: Option<ControlType>) -> bool {
         let kind = self.kind(header, marker);
         self.batches = self.batches.saturating_add(1);
         if self.batches > BATCHES_MAX {

@@ -5,7 +5,8 @@ use crate::{
     kafka::wire::{
         batch::BatchHeader,
         reader::TopicRef,
-        scan::{Head, Marker, PartitionHead, Sink},
+        record::ControlType,
+        scan::{Head, PartitionHead, Sink},
     },
 };
 
@@ -92,7 +93,7 @@ impl Sink for ProducedSink<'_> {
 
     fn aborted(&mut self, _producer_id: i64, _first_offset: i64) {}
 
-    fn batch(&mut self, header: &BatchHeader, _marker: Option<Marker>) -> bool {
+    fn batch(&mut self, header: &BatchHeader, _marker: Option<ControlType>) -> bool {
         let (base, max) = header.timestamps();
         if let Some(part) = self.part() {
             if part.batches == 0 {

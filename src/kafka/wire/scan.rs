@@ -11,6 +11,7 @@ use super::{
     batch::{BATCH_HEADER_BYTES, BATCH_LENGTH_PREFIX_BYTES, BatchHeader, MAGIC_PEEK_BYTES},
     error::{DecodeError, DecodeErrorKind, Result},
     reader::{Reader, TopicRef},
+    record::{ControlType, control_type},
 };
 
 /// Bytes of the first record of a control batch that are looked at: enough for its key.
@@ -73,17 +74,6 @@ pub struct PartitionHead {
     pub log_start_offset: i64,
 }
 
-/// What the first record of a control batch says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Marker {
-    /// Ends an aborted transaction.
-    Abort,
-    /// Ends a committed one.
-    Commit,
-    /// Any other control record.
-    Other,
-}
-
 /// Where what is found goes. Called in wire order.
 pub trait Sink {
     /// The fields before the topics.
@@ -95,7 +85,7 @@ pub trait Sink {
     /// An aborted transaction that overlaps the current partition's records.
     fn aborted(&mut self, producer_id: i64, first_offset: i64);
     /// A complete v2 batch begins. True asks for its bytes.
-    fn batch(&mut self, header: &BatchHeader, marker: Option<Marker>) -> bool;
+    fn batch(&mut self, header: &BatchHeader, marker: Option<ControlType>) -> bool;
     /// Next bytes of the batch that was asked for, its header first.
     fn batch_bytes(&mut self, bytes: &[u8]);
     /// The current batch has passed whole.
@@ -465,9 +455,10 @@ impl Scanner {
                 Reader::new(bytes, false).fault(DecodeErrorKind::Incomplete, "control record")
             );
         };
-        let marker = header
-            .is_control()
-            .then(|| marker(taken.get(BATCH_HEADER_BYTES..).unwrap_or_default()));
+        let marker = header.is_control().then(|| {
+            let record = taken.get(BATCH_HEADER_BYTES..).unwrap_or_default();
+            control_type(record).unwrap_or(ControlType::Other)
+        });
         let wanted = sink.batch(&header, marker);
         if wanted {
             sink.batch_bytes(taken);
@@ -511,25 +502,6 @@ impl Scanner {
 enum Step {
     Taken,
     Starved,
-}
-
-/// The type of a control record: the second INT16 of its key. Reference: `ControlRecordType` in Kafka's sources.
-fn marker(record: &[u8]) -> Marker {
-    let read = || -> Result<i16> {
-        let mut r = Reader::new(record, false);
-        r.varint("record length")?;
-        r.i8("record attributes")?;
-        r.varlong("timestamp delta")?;
-        r.varint("offset delta")?;
-        r.varint("key length")?;
-        r.i16("control record version")?;
-        r.i16("control record type")
-    };
-    match read() {
-        Ok(0) => Marker::Abort,
-        Ok(1) => Marker::Commit,
-        _ => Marker::Other,
-    }
 }
 
 #[cfg(test)]

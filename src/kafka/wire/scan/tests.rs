@@ -32,7 +32,7 @@ impl Sink for Log {
         self.lines
             .push(format!("aborted {producer_id} {first_offset}"));
     }
-    fn batch(&mut self, header: &BatchHeader, marker: Option<Marker>) -> bool {
+    fn batch(&mut self, header: &BatchHeader, marker: Option<ControlType>) -> bool {
         self.lines.push(format!(
             "{} {} {marker:?}",
             header.base_offset, header.record_count
