@@ -37,13 +37,13 @@ bench:
 ## fuzz        byte mutation of captured traffic in both directions (FUZZ_CASES=1000000)
 fuzz:
 	@scripts/tools.sh build
-	THROUGHLINE_FUZZ_CASES=$(FUZZ_CASES) $(CARGO) test --release --test wire_mutation --test proxy_mutation -- --nocapture
+	THROUGHLINE_FUZZ_CASES=$(FUZZ_CASES) $(CARGO) test --profile fuzz --test wire_mutation --test proxy_mutation -- --nocapture
 
 ## acceptance  what takes long: fuzz, the demo, chaos; run before an issue is called resolved
 acceptance: fuzz
 	scripts/deny.sh
 	$(MAKE) demo DEMO_ARGS="--duration 60s"
-	THROUGHLINE_ACCEPTANCE=1 $(CARGO) test --release --no-fail-fast
+	THROUGHLINE_ACCEPTANCE=1 $(CARGO) test --profile fuzz --no-fail-fast
 
 ## tools       install what the other targets need, without running them
 tools:

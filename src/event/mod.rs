@@ -155,6 +155,9 @@ pub enum FaultClass {
     Client,
     /// The broker could not do what it should.
     Broker,
+    /// Something is being elected or loaded and the client is to ask again: the normal beginning of a topic or group, and an
+    /// outage where it lasts.
+    Settling,
     /// Cannot be judged; counts neither way.
     Unknown,
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::Arc,
     time::Duration,
 };
@@ -62,7 +62,27 @@ struct Entry {
 
 /// The cells of one family by the hash of their label values. The hash is 64 bits of keyed SipHash: with 20,000 series the
 /// chance that two ever share one is about 1 in 10^11, and their cost would be one merged series.
-type Cells = HashMap<u64, Entry>;
+type Cells = HashMap<u64, Entry, BuildHasherDefault<Hashed>>;
+
+/// Passes a key on that is a keyed hash already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
 
 /// Resolves and writes series; one owner.
 #[derive(Debug)]
@@ -79,7 +99,7 @@ pub struct Recorder {
 impl Recorder {
     pub(super) fn new(stores: Arc<[(Id, Option<Store>)]>, max_series: usize, now: Instant) -> Self {
         Self {
-            cells: stores.iter().map(|_| Cells::new()).collect(),
+            cells: stores.iter().map(|_| Cells::default()).collect(),
             stores,
             hasher: RandomState::new(),
             max_series,
@@ -128,13 +148,17 @@ impl Recorder {
 
     /// Moves both counters of an SLI pair (zero by zero makes them exist). Either both fit under the cap or neither is made.
     pub fn add_pair(&mut self, labels: &[&str], events: u64, good: u64) {
-        let known = self.find(Id::SliEvents, labels).is_some();
+        let key = self.hasher.hash_one(labels);
+        let known = self.is_known(Id::SliEvents, key);
         if !known && self.used.saturating_add(2) > self.max_series {
             self.count_capped(Id::SliEvents);
             return;
         }
-        self.add(Id::SliEvents, labels, events);
-        self.add(Id::SliGoodEvents, labels, good);
+        for (id, by) in [(Id::SliEvents, events), (Id::SliGoodEvents, good)] {
+            if let Some(Cell::Int(counter)) = self.entry_of(id, labels, key).map(|e| &e.cell) {
+                counter.inc_by(by);
+            }
+        }
     }
 
     /// Sets a gauge family to exactly these series; those not named vanish.
@@ -192,20 +216,25 @@ impl Recorder {
         self.entry(id, labels).map(|entry| &entry.cell)
     }
 
-    fn find(&self, id: Id, labels: &[&str]) -> Option<u64> {
-        let key = self.hasher.hash_one(labels);
+    fn is_known(&self, id: Id, key: u64) -> bool {
         self.cells
             .get(id as usize)
-            .filter(|cells| cells.contains_key(&key))
-            .map(|_| key)
+            .is_some_and(|cells| cells.contains_key(&key))
     }
 
     fn entry(&mut self, id: Id, labels: &[&str]) -> Option<&mut Entry> {
-        let key = match self.find(id, labels) {
-            Some(key) => key,
-            None => self.admit(id, labels)?,
-        };
+        let key = self.hasher.hash_one(labels);
+        self.entry_of(id, labels, key)
+    }
+
+    /// The entry under the hash of these labels.
+    fn entry_of(&mut self, id: Id, labels: &[&str], key: u64) -> Option<&mut Entry> {
         let now = self.now;
+        let key = if self.is_known(id, key) {
+            key
+        } else {
+            self.admit(id, labels)?
+        };
         let entry = self.cells.get_mut(id as usize)?.get_mut(&key)?;
         entry.touched = now;
         Some(entry)
@@ -240,10 +269,11 @@ impl Recorder {
                 }
             })
             .collect();
-        match self.find(id, &folded) {
-            Some(key) => Some(key),
-            None => self.create(id, &folded, cost),
+        let key = self.hasher.hash_one(&*folded);
+        if self.is_known(id, key) {
+            return Some(key);
         }
+        self.create(id, &folded, cost)
     }
 
     fn count_capped(&mut self, id: Id) {

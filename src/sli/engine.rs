@@ -138,6 +138,7 @@ impl Engine {
             now,
         };
         self.publishes.tick(&mut out);
+        self.availability.tick(now.mono);
         drop_readings(&mut self.readings, revoked, &mut out);
         self.verdicts.expire(now.mono);
         self.groups.expire(now.mono);
@@ -175,7 +176,7 @@ impl Engine {
             sink: &mut *sink,
             now: event.at,
         };
-        self.availability.answered(answer, &mut out);
+        self.availability.answered(answer, &event.client, &mut out);
         self.facts(&answer.facts, event, examiner, sink);
     }
 

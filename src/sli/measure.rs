@@ -98,6 +98,8 @@ pub enum Reason {
     NotCommitted,
     /// An error that says nothing of the broker's availability.
     UnknownError,
+    /// A leader or coordinator is being elected or loaded, and not for long yet.
+    Settling,
     /// The client closed the connection while a request was open.
     ClientClosed,
     /// The sidecar closed the connection while a request was open.
@@ -119,6 +121,7 @@ impl Reason {
             Self::NotExamined => "not_examined",
             Self::NotCommitted => "not_committed",
             Self::UnknownError => "unknown_error",
+            Self::Settling => "settling",
             Self::ClientClosed => "client_closed",
             Self::ProxyClosed => "proxy_closed",
         }

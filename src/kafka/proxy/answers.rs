@@ -2,10 +2,11 @@
 //!
 //! Joins the facts of the request with those of the response. Must not change a byte, nor judge beyond the error tables.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     availability::time_limit,
+    by_partition::ByPartition,
     connection::Context,
     delivered::DeliveredSink,
     facts::{RequestFacts, partition_set},
@@ -48,9 +49,9 @@ pub(crate) enum Detail {
     /// Facts that need nothing from the request.
     Facts(Facts),
     /// Results by topic and partition.
-    Produced(HashMap<(Name, i32), PartitionResult>),
+    Produced(ByPartition<PartitionResult>),
     /// Error codes by topic and partition.
-    Committed(HashMap<(Name, i32), i16>),
+    Committed(ByPartition<i16>),
     /// Generation and member id of a join.
     Joined(i32, Name),
     /// Partitions of a classic member.
@@ -157,14 +158,11 @@ fn sasl_handshake(context: &Context, pending: &Pending, response: &SaslHandshake
 }
 
 fn committed(context: &Context, response: &OffsetCommitResponse<'_>) -> Detail {
-    let mut codes = HashMap::new();
+    let mut codes = ByPartition::default();
     for topic in &response.topics {
         let name = context.shared.topics.resolve(topic.topic);
         for partition in &topic.partitions {
-            codes.insert(
-                (Arc::clone(&name), partition.partition),
-                partition.error_code,
-            );
+            codes.insert(&name, partition.partition, partition.error_code);
         }
     }
     Detail::Committed(codes)
@@ -244,13 +242,13 @@ pub(crate) fn find_coordinator(seen: &FindCoordinatorSeen<'_>) -> Report {
 
 /// Reports a Produce response.
 pub(crate) fn produced(context: &Context, seen: &ProduceSeen<'_>) -> Report {
-    let mut results = HashMap::new();
+    let mut results = ByPartition::default();
     let mut error_code = 0;
     for topic in &seen.topics {
         let name = context.shared.topics.resolve(topic.topic);
         for partition in &topic.partitions {
             error_code = error_code::worse(error_code, partition.error_code);
-            results.insert((Arc::clone(&name), partition.partition), *partition);
+            results.insert(&name, partition.partition, *partition);
         }
     }
     Report {
@@ -362,22 +360,19 @@ fn join(pending: Pending, detail: Detail, error: Option<Failure>) -> Facts {
 
 fn with_results(
     mut parts: Vec<ProducedPart>,
-    results: &HashMap<(Name, i32), PartitionResult>,
+    results: &ByPartition<PartitionResult>,
 ) -> Vec<ProducedPart> {
     for part in &mut parts {
-        if let Some(result) = results.get(&(Arc::clone(&part.topic), part.partition)) {
+        if let Some(result) = results.get(&part.topic, part.partition) {
             part.outcome = publish_outcome(result);
         }
     }
     parts
 }
 
-fn with_errors(mut parts: Vec<SettledPart>, codes: &HashMap<(Name, i32), i16>) -> Vec<SettledPart> {
+fn with_errors(mut parts: Vec<SettledPart>, codes: &ByPartition<i16>) -> Vec<SettledPart> {
     for part in &mut parts {
-        let code = codes
-            .get(&(Arc::clone(&part.topic), part.partition))
-            .copied()
-            .unwrap_or(0);
+        let code = codes.get(&part.topic, part.partition).copied().unwrap_or(0);
         part.error = error_code::failure(code);
     }
     parts

@@ -3,7 +3,13 @@
 //! Dials the broker, runs both directions until they end, and reports the beginning and the end. A side that fails resets
 //! the other: nothing looks alive that is not. Must not look into frames.
 
-use std::{io, sync::Arc};
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{self, Poll, Waker},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -313,21 +319,23 @@ where
         counters(),
         pool(),
     );
-    let mut requests = std::pin::pin!(requests::run(context, &mut to_broker));
-    let mut responses = std::pin::pin!(responses::run(context, &mut to_client));
+    let mut directions = Directions {
+        in_flight: &context.in_flight,
+        requests: pin!(requests::run(context, &mut to_broker)),
+        responses: pin!(responses::run(context, &mut to_client)),
+        drained: pin!(tokio::task::unconstrained(context.drained())),
+        listening: None,
+        drain_seen: false,
+        requests_done: false,
+        responses_done: false,
+        requests_first: false,
+    };
     let mut first_end: Option<Ended> = None;
-    let (mut requests_done, mut responses_done) = (false, false);
-    while !(requests_done && responses_done) {
+    while !(directions.requests_done && directions.responses_done) {
+        let stopped = directions.requests_done && context.is_draining();
         let (side, result): (Side, LaneResult<End>) = tokio::select! {
-            result = &mut requests, if !requests_done => {
-                requests_done = true;
-                (Side::Client, result)
-            }
-            result = &mut responses, if !responses_done => {
-                responses_done = true;
-                (Side::Broker, result)
-            }
-            () = context.idle_after_drain(), if requests_done && context.is_draining() => {
+            next = poll_fn(|cx| directions.poll_next(cx)) => next,
+            () = context.idle_after_drain(), if stopped => {
                 return Ended { side: Side::Proxy, kind: "drain" };
             }
         };
@@ -346,6 +354,78 @@ where
         side: Side::Proxy,
         kind: "eof",
     })
+}
+
+/// The two directions of a connection, polled by one task: what one leaves for the other needs no lock and no wake-up.
+struct Directions<'a, Q, S, D> {
+    in_flight: &'a InFlight,
+    requests: Pin<&'a mut Q>,
+    responses: Pin<&'a mut S>,
+    /// Only wakes the task; the requests look at the flag themselves.
+    drained: Pin<&'a mut D>,
+    /// Who is woken when the proxy drains.
+    listening: Option<Waker>,
+    drain_seen: bool,
+    requests_done: bool,
+    responses_done: bool,
+    requests_first: bool,
+}
+
+impl<Q, S, D> Directions<'_, Q, S, D>
+where
+    Q: Future<Output = LaneResult<End>>,
+    S: Future<Output = LaneResult<End>>,
+    D: Future<Output = ()>,
+{
+    /// The next direction that ends.
+    fn poll_next(&mut self, cx: &mut task::Context<'_>) -> Poll<(Side, LaneResult<End>)> {
+        self.listen(cx);
+        // In turn, so that neither starves the other of the task's budget.
+        self.requests_first = !self.requests_first;
+        if self.requests_first {
+            if let Poll::Ready(ended) = self.poll_requests(cx) {
+                return Poll::Ready(ended);
+            }
+            return self.poll_responses(cx);
+        }
+        if let Poll::Ready(ended) = self.poll_responses(cx) {
+            return Poll::Ready(ended);
+        }
+        if let Poll::Ready(ended) = self.poll_requests(cx) {
+            return Poll::Ready(ended);
+        }
+        if self.in_flight.has_news() {
+            return self.poll_responses(cx);
+        }
+        Poll::Pending
+    }
+
+    fn poll_requests(&mut self, cx: &mut task::Context<'_>) -> Poll<(Side, LaneResult<End>)> {
+        if self.requests_done {
+            return Poll::Pending;
+        }
+        let result = std::task::ready!(self.requests.as_mut().poll(cx));
+        self.requests_done = true;
+        Poll::Ready((Side::Client, result))
+    }
+
+    fn poll_responses(&mut self, cx: &mut task::Context<'_>) -> Poll<(Side, LaneResult<End>)> {
+        if self.responses_done {
+            return Poll::Pending;
+        }
+        let result = std::task::ready!(self.responses.as_mut().poll(cx));
+        self.responses_done = true;
+        Poll::Ready((Side::Broker, result))
+    }
+
+    /// Asks once to be woken by a drain: a connection is polled thousands of times for every drain.
+    fn listen(&mut self, cx: &mut task::Context<'_>) {
+        let known = self.listening.as_ref();
+        if known.is_none_or(|waker| !waker.will_wake(cx.waker())) && !self.drain_seen {
+            self.drain_seen = self.drained.as_mut().poll(cx).is_ready();
+            self.listening = Some(cx.waker().clone());
+        }
+    }
 }
 
 /// Reading from one side or writing to the other failed: whose fault it is.

@@ -62,8 +62,9 @@ struct Inner {
 pub(crate) struct InFlight {
     inner: Mutex<Inner>,
     tunnel: AtomicBool,
-    /// Something of our own waits in the queue, or a tunnel begins.
-    pub(crate) changed: Notify,
+    /// Something of our own waits in the queue, or a tunnel begins. Both directions are polled by one task, in an order
+    /// that lets the responses see this at once.
+    news: AtomicBool,
     /// An answer has gone out: there is room again.
     pub(crate) changed_room: Notify,
 }
@@ -77,7 +78,7 @@ impl InFlight {
         let ours = matches!(expected, Expected::Ours(_));
         self.lock().queue.push_back(expected);
         if ours {
-            self.changed.notify_one();
+            self.news.store(true, Ordering::Release);
         }
     }
 
@@ -152,7 +153,19 @@ impl InFlight {
     /// From now on both directions pass unread.
     pub(crate) fn begin_tunnel(&self) {
         self.tunnel.store(true, Ordering::Release);
-        self.changed.notify_one();
+        self.news.store(true, Ordering::Release);
+    }
+
+    /// Whether the responses have something to look at beside the broker's bytes.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// The responses are about to look.
+    pub(crate) fn clear_news(&self) {
+        if self.has_news() {
+            self.news.store(false, Ordering::Release);
+        }
     }
 
     pub(crate) fn is_tunnel(&self) -> bool {

@@ -104,16 +104,28 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
         Ok(true)
     }
 
-    /// Writes what was looked at, then waits for more bytes. False where the reader has ended. Cancel-safe while it waits.
+    /// Writes what was looked at, then waits for more bytes. False where the reader has ended.
     pub(crate) async fn fill(&mut self) -> LaneResult<bool> {
+        self.fill_unless(|| false).await
+    }
+
+    /// As [`Self::fill`], but gives up the wait, with true and nothing more at hand, where `stop` says so when polled.
+    pub(crate) async fn fill_unless(&mut self, stop: impl Fn() -> bool) -> LaneResult<bool> {
         self.flush().await?;
         if self.ended {
             return Ok(false);
         }
         self.make_room();
-        let read = poll_fn(|cx| self.poll_fill(cx))
-            .await
-            .map_err(LaneFault::Read)?;
+        let read = poll_fn(|cx| {
+            if stop() {
+                return Poll::Ready(None);
+            }
+            self.poll_fill(cx).map(Some)
+        })
+        .await;
+        let Some(read) = read.transpose().map_err(LaneFault::Read)? else {
+            return Ok(true);
+        };
         if read == 0 {
             self.ended = true;
             return Ok(false);

@@ -7,6 +7,7 @@
 mod answers;
 pub mod availability;
 mod brokers;
+mod by_partition;
 mod connection;
 mod delivered;
 mod edits;

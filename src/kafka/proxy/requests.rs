@@ -97,10 +97,10 @@ where
         if context.is_draining() && lane.available().is_empty() {
             return Ok(false);
         }
-        // Nothing is left to write, so only the wait for bytes can be cancelled here.
-        tokio::select! {
-            more = lane.fill() => if !more? { return Ok(false) },
-            () = context.drained() => {}
+        let between_frames = lane.available().is_empty();
+        let stop = || between_frames && context.is_draining();
+        if !lane.fill_unless(stop).await? {
+            return Ok(false);
         }
     }
     Ok(true)

@@ -78,6 +78,7 @@ where
     W: AsyncWrite + Unpin,
 {
     loop {
+        context.in_flight.clear_news();
         while let Some(ours) = context.in_flight.pop_ours() {
             lane.write(&ours).await?;
         }
@@ -86,9 +87,8 @@ where
         }
         lane.flush().await?;
         // Nothing is left to write, so only the wait for bytes can be cancelled here.
-        tokio::select! {
-            more = lane.fill() => if !more? { return Ok(false) },
-            () = context.in_flight.changed.notified() => {}
+        if !lane.fill_unless(|| context.in_flight.has_news()).await? {
+            return Ok(false);
         }
     }
 }

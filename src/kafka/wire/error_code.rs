@@ -7,6 +7,9 @@
 //! * **Broker**: it could not, then and there. That includes every "not here" (`NOT_LEADER_OR_FOLLOWER`, `NOT_COORDINATOR`,
 //!   `NOT_CONTROLLER`): harmless one at a time, but a cluster that moves leaders all day is not available, and nothing
 //!   else on the wire says so. `UNKNOWN_LEADER_EPOCH` too: the broker lags behind what the client was told.
+//! * **Settling**: what a fresh topic or group is told until its leader or coordinator is there (`LEADER_NOT_AVAILABLE`,
+//!   `COORDINATOR_NOT_AVAILABLE`, `COORDINATOR_LOAD_IN_PROGRESS`). Every first use of a cluster begins with it; the
+//!   indicator blames the broker where it goes on.
 //! * **Client**: the broker was there and answered correctly. Wrong, forbidden or too large requests; the normal turns of
 //!   the group, transaction and session protocols (`REBALANCE_IN_PROGRESS`, `CONCURRENT_TRANSACTIONS`,
 //!   `FETCH_SESSION_ID_NOT_FOUND`); a client behind the times (`FENCED_LEADER_EPOCH`, `UNKNOWN_TOPIC_ID`); quotas.
@@ -17,7 +20,7 @@
 
 use crate::event::{
     Failure,
-    FaultClass::{self, Broker, Client, Unknown},
+    FaultClass::{self, Broker, Client, Settling, Unknown},
 };
 
 const RETRIABLE: bool = true;
@@ -41,7 +44,7 @@ const ERRORS: [(i16, Failure); 137] = [
     row(2, "CORRUPT_MESSAGE", RETRIABLE, Unknown),
     row(3, "UNKNOWN_TOPIC_OR_PARTITION", RETRIABLE, Client),
     row(4, "INVALID_FETCH_SIZE", FINAL, Client),
-    row(5, "LEADER_NOT_AVAILABLE", RETRIABLE, Broker),
+    row(5, "LEADER_NOT_AVAILABLE", RETRIABLE, Settling),
     row(6, "NOT_LEADER_OR_FOLLOWER", RETRIABLE, Broker),
     row(7, "REQUEST_TIMED_OUT", RETRIABLE, Broker),
     row(8, "BROKER_NOT_AVAILABLE", FINAL, Broker),
@@ -50,8 +53,8 @@ const ERRORS: [(i16, Failure); 137] = [
     row(11, "STALE_CONTROLLER_EPOCH", FINAL, Unknown),
     row(12, "OFFSET_METADATA_TOO_LARGE", FINAL, Client),
     row(13, "NETWORK_EXCEPTION", RETRIABLE, Broker),
-    row(14, "COORDINATOR_LOAD_IN_PROGRESS", RETRIABLE, Broker),
-    row(15, "COORDINATOR_NOT_AVAILABLE", RETRIABLE, Broker),
+    row(14, "COORDINATOR_LOAD_IN_PROGRESS", RETRIABLE, Settling),
+    row(15, "COORDINATOR_NOT_AVAILABLE", RETRIABLE, Settling),
     row(16, "NOT_COORDINATOR", RETRIABLE, Broker),
     row(17, "INVALID_TOPIC_EXCEPTION", FINAL, Client),
     row(18, "RECORD_LIST_TOO_LARGE", FINAL, Client),
@@ -202,15 +205,16 @@ pub fn failure(code: i16) -> Option<Failure> {
     )
 }
 
-/// Of two codes, the one that weighs more in the availability indicator: the broker's fault before an unknown one before the
-/// client's before none. The first where they weigh the same.
+/// Of two codes, the one that weighs more in the availability indicator: the broker's fault before one that may settle before
+/// an unknown one before the client's before none. The first where they weigh the same.
 #[must_use]
 pub fn worse(first: i16, second: i16) -> i16 {
     let weight = |code| match failure(code).map(|f| f.class) {
         None => 0,
         Some(Client) => 1,
         Some(Unknown) => 2,
-        Some(Broker) => 3,
+        Some(Settling) => 3,
+        Some(Broker) => 4,
     };
     if weight(second) > weight(first) {
         second

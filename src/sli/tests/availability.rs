@@ -45,6 +45,36 @@ fn an_answer_is_judged_by_whose_fault_its_error_is_and_by_its_time() {
 }
 
 #[test]
+fn an_election_is_unknown_at_first_and_the_brokers_fault_where_it_lasts() {
+    let mut script = Script::new();
+    let told = |script: &mut Script, at, class: Option<FaultClass>| {
+        let error = class.map(|class| failure("COORDINATOR_NOT_AVAILABLE", class, true));
+        let answer = Answer {
+            error,
+            ..answer(Facts::None)
+        };
+        script.say(at, EventKind::Answered(answer));
+        script.tick(at);
+        let unknown = script.out.unknown("availability", "settling");
+        let (good, bad) = pair(script);
+        (good, bad, unknown)
+    };
+    let settling = Some(FaultClass::Settling);
+    assert_eq!(told(&mut script, 0, settling), (0, 0, 1));
+    assert_eq!(told(&mut script, 9_000, settling), (0, 0, 2));
+    assert_eq!(told(&mut script, 11_000, settling), (0, 1, 2), "too long");
+    assert_eq!(told(&mut script, 12_000, None), (1, 1, 2));
+    assert_eq!(
+        told(&mut script, 13_000, settling),
+        (1, 1, 3),
+        "another one"
+    );
+    // Asked no more for a while: what comes later is a new beginning.
+    script.tick(39_000);
+    assert_eq!(told(&mut script, 40_000, settling), (1, 1, 4));
+}
+
+#[test]
 fn a_publish_without_acknowledgement_is_no_request() {
     let mut script = Script::new();
     script.publish(0, vec![sent(1, None, PublishOutcome::NotAsked)]);
