@@ -5,6 +5,7 @@
 //! exact table, which `ARCHITECTURE.md` prints).
 
 pub mod event;
+pub mod propagation;
 
 pub mod kafka;
 pub mod metrics;

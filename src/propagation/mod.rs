@@ -1,0 +1,26 @@
+//! Trace context and correlation ids, as records carry them.
+//!
+//! W3C Trace Context (`traceparent`, `tracestate`), OpenTelemetry's consistent sampling inside it, our own `tl` member,
+//! correlation ids under their many names, and the headers of tracers that speak something else. Strict in what is written,
+//! tolerant in what is read. Pure: bytes in, values out. Must not do IO, keep state, take the time, or know a protocol.
+
+mod carried;
+mod derived;
+mod sampling;
+mod send;
+mod traceparent;
+mod tracestate;
+
+pub use carried::{Carried, CorrelationNames, ForeignFormat};
+pub use derived::derive;
+pub use sampling::{RANDOMNESS_MAX, Sampling};
+pub use send::{Evidence, SENT_MEMBER, Sent};
+pub use traceparent::{SpanId, TraceId, Traceparent, TraceparentFault};
+pub use tracestate::{TRACESTATE_MEMBERS_MAX, Tracestate};
+
+/// Header that carries the trace id and the span id (W3C Trace Context).
+pub const TRACEPARENT: &str = "traceparent";
+/// Header that carries what tracers add (W3C Trace Context).
+pub const TRACESTATE: &str = "tracestate";
+/// Header that carries the correlation id, unless configured otherwise.
+pub const CORRELATION_ID: &str = "correlation-id";

@@ -1,0 +1,210 @@
+//! Our `tracestate` member: when a record was sent, from which span, and how its parent was found.
+//!
+//! `tl=` and 20 characters: 15 bytes in unpadded base64url (RFC 4648 section 5): 4 bits version, 4 bits evidence, 48 bits
+//! send time in ms since the Unix epoch, 8 bytes parent span id (zero = the record is a root). It is what lets a tree be
+//! rebuilt from records alone. Must not be required by anyone: a record without it is still a record of its trace.
+
+use super::traceparent::SpanId;
+
+/// Key of the member.
+pub const SENT_MEMBER: &str = "tl";
+/// Characters of the value.
+const CHARACTERS: usize = 20;
+const BYTES: usize = 15;
+/// The layout described above.
+const VERSION: u8 = 1;
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// How the parent of a record was found, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Evidence {
+    /// There is no parent.
+    Root,
+    /// The record carried its parent's context, correlation id or event id.
+    Header,
+    /// A configured business id was equal.
+    BusinessId,
+    /// The key was equal, and one candidate had it.
+    Key,
+    /// Exactly one delivered record was unsettled.
+    SoleInFlight,
+    /// Only the time fits.
+    Window,
+    /// The parent's offsets were committed in the transaction that wrote the record.
+    Transaction,
+}
+
+impl Evidence {
+    /// All of them, strongest first, behind "no parent".
+    pub const ALL: [Self; 7] = [
+        Self::Root,
+        Self::Header,
+        Self::BusinessId,
+        Self::Key,
+        Self::SoleInFlight,
+        Self::Window,
+        Self::Transaction,
+    ];
+
+    /// The span attribute and metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Header => "header",
+            Self::BusinessId => "business_id",
+            Self::Key => "key",
+            Self::SoleInFlight => "sole_in_flight",
+            Self::Window => "window",
+            Self::Transaction => "transaction",
+        }
+    }
+
+    fn of(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// The member's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sent {
+    /// When the record was sent, ms since the Unix epoch.
+    pub at_ms: i64,
+    /// The span that is its parent.
+    pub parent: Option<SpanId>,
+    /// How that was found.
+    pub evidence: Evidence,
+}
+
+impl Sent {
+    /// Reads the member's value; `None` for what another version wrote, and for damage.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        if value.len() != CHARACTERS {
+            return None;
+        }
+        let mut bytes = [0; BYTES];
+        let quads = value.as_bytes().as_chunks::<4>().0;
+        for (three, four) in bytes.as_chunks_mut::<3>().0.iter_mut().zip(quads) {
+            let mut bits = 0u32;
+            for character in four {
+                bits = bits << 6 | u32::from(digit(*character)?);
+            }
+            let [_, first, second, third] = bits.to_be_bytes();
+            *three = [first, second, third];
+        }
+        let [kind, a, b, c, d, e, f, parent @ ..] = bytes;
+        if kind >> 4 != VERSION {
+            return None;
+        }
+        Some(Self {
+            at_ms: i64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+            parent: SpanId::new(parent),
+            evidence: Evidence::of(kind & 0x0f)?,
+        })
+    }
+
+    /// The member's value. A time before 1970 or after the year 10000 is written as the nearest that fits.
+    #[must_use]
+    pub fn format(self) -> String {
+        let place = Evidence::ALL.iter().position(|e| *e == self.evidence);
+        let number = place.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
+        let [_, _, time @ ..] = self.at_ms.clamp(0, (1 << 48) - 1).to_be_bytes();
+        let parent = self.parent.map_or([0; 8], SpanId::bytes);
+        let bytes = [&[VERSION << 4 | number][..], &time, &parent].concat();
+        let mut out = String::with_capacity(CHARACTERS);
+        for [first, second, third] in bytes.as_chunks::<3>().0 {
+            let bits = u32::from_be_bytes([0, *first, *second, *third]);
+            for shift in [18, 12, 6, 0] {
+                let index = usize::try_from(bits >> shift & 0x3f).unwrap_or(0);
+                out.push(ALPHABET.get(index).copied().map_or('A', char::from));
+            }
+        }
+        out
+    }
+}
+
+fn digit(character: u8) -> Option<u8> {
+    let at = ALPHABET.iter().position(|known| *known == character)?;
+    u8::try_from(at).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::propagation::Tracestate;
+
+    #[test]
+    fn every_content_comes_back_and_fits_into_a_tracestate() {
+        for evidence in Evidence::ALL {
+            for parent in [
+                None,
+                SpanId::new([0xff; 8]),
+                SpanId::new([0, 1, 2, 3, 4, 5, 6, 7]),
+            ] {
+                for at_ms in [0, 1, 1_795_000_000_000, (1 << 48) - 1] {
+                    let sent = Sent {
+                        at_ms,
+                        parent,
+                        evidence,
+                    };
+                    let text = sent.format();
+                    assert_eq!(text.len(), CHARACTERS);
+                    let header = format!("{SENT_MEMBER}={text}");
+                    let state = Tracestate::parse([header.as_bytes()]).unwrap();
+                    assert_eq!(state.member(SENT_MEMBER).and_then(Sent::parse), Some(sent));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_layout_does_not_change_unnoticed() {
+        let sent = Sent {
+            at_ms: 1_795_000_000_000,
+            parent: SpanId::new([0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]),
+            evidence: Evidence::Key,
+        };
+        // Python: base64.urlsafe_b64encode(bytes([0x13]) + (1795000000000).to_bytes(6, "big") + bytes.fromhex("00f067aa0ba902b7"))
+        assert_eq!(sent.format(), "EwGh7lZeAADwZ6oLqQK3");
+    }
+
+    #[test]
+    fn other_versions_and_damage_are_nothing() {
+        let good = Sent {
+            at_ms: 1,
+            parent: None,
+            evidence: Evidence::Root,
+        }
+        .format();
+        assert!(Sent::parse(&good).is_some());
+        for bad in [
+            "",
+            "A",
+            good.split_at(1).1,
+            &format!("{good}A"),
+            &good.replacen('E', "I", 1),
+            &good.replacen('A', "=", 1),
+            &good.replacen('A', "é", 1),
+        ] {
+            assert_eq!(Sent::parse(bad), None, "{bad:?}");
+        }
+        // Evidence 15 of version 1 is not known.
+        assert_eq!(Sent::parse(&good.replacen("EA", "Hw", 1)), None);
+    }
+
+    #[test]
+    fn times_that_do_not_fit_are_the_nearest_that_do() {
+        let at = |at_ms| {
+            let text = Sent {
+                at_ms,
+                parent: None,
+                evidence: Evidence::Root,
+            }
+            .format();
+            Sent::parse(&text).unwrap().at_ms
+        };
+        assert_eq!(at(-1), 0);
+        assert_eq!(at(i64::MAX), (1 << 48) - 1);
+    }
+}

@@ -1,0 +1,140 @@
+//! The `tracestate` header: a list of members, one per tracer.
+//!
+//! W3C Trace Context level 2, section 3.3. Members keep their order and bytes; ours goes to the front. Must not know what a
+//! member of another tracer means.
+
+/// Most members the specification allows.
+pub const TRACESTATE_MEMBERS_MAX: usize = 32;
+/// Longest key, and longest value, the specification allows.
+const PART_BYTES_MAX: usize = 256;
+
+/// A parsed `tracestate`: (key, value), newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tracestate<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Tracestate<'a> {
+    /// Reads header values in their order, as one list. `None` where a member breaks the grammar or there are too many: the
+    /// specification then drops the whole list and keeps the `traceparent`. Empty members are allowed. Of a key that stands
+    /// there twice the first counts.
+    pub fn parse(values: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+        let mut members: Vec<(&str, &str)> = Vec::new();
+        for value in values {
+            for member in str::from_utf8(value).ok()?.split(',') {
+                let member = member.trim_matches([' ', '\t']);
+                if member.is_empty() {
+                    continue;
+                }
+                let (key, value) = member.split_once('=')?;
+                if !is_key(key) || !is_value(value) {
+                    return None;
+                }
+                if members.iter().any(|(known, _)| *known == key) {
+                    continue;
+                }
+                if members.len() == TRACESTATE_MEMBERS_MAX {
+                    return None;
+                }
+                members.push((key, value));
+            }
+        }
+        Some(Self(members))
+    }
+
+    /// The value of a member.
+    #[must_use]
+    pub fn member(&self, key: &str) -> Option<&'a str> {
+        let found = self.0.iter().find(|(known, _)| *known == key);
+        found.map(|(_, value)| *value)
+    }
+
+    /// Writes the list with this member at the front and without an older one of the same key; the last members fall off where
+    /// there would be too many.
+    #[must_use]
+    pub fn with(&self, key: &str, value: &str) -> String {
+        let mut out = format!("{key}={value}");
+        let others = self.0.iter().filter(|(known, _)| *known != key);
+        for (key, value) in others.take(TRACESTATE_MEMBERS_MAX.saturating_sub(1)) {
+            out.push(',');
+            out.push_str(key);
+            out.push('=');
+            out.push_str(value);
+        }
+        out
+    }
+}
+
+/// Level 2: a lower-case letter or digit, then those and `_ - * / @`, 256 at most.
+fn is_key(key: &str) -> bool {
+    let mut bytes = key.bytes();
+    key.len() <= PART_BYTES_MAX
+        && bytes
+            .next()
+            .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-*/@".contains(&b))
+}
+
+/// 1 to 256 printable ASCII characters without comma and equals sign, the last no space.
+fn is_value(value: &str) -> bool {
+    (1..=PART_BYTES_MAX).contains(&value.len())
+        && !value.ends_with(' ')
+        && value
+            .bytes()
+            .all(|b| (0x20..=0x7e).contains(&b) && b != b',' && b != b'=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<Tracestate<'_>> {
+        Tracestate::parse([text.as_bytes()])
+    }
+
+    #[test]
+    fn several_headers_are_one_list_in_order() {
+        let state = Tracestate::parse([&b"a=1,b=2"[..], b" c=3 , ,d=4"]).unwrap();
+        assert_eq!(state.member("c"), Some("3"));
+        assert_eq!(state.with("tl", "x"), "tl=x,a=1,b=2,c=3,d=4");
+        assert_eq!(state.with("b", "5"), "b=5,a=1,c=3,d=4");
+    }
+
+    #[test]
+    fn the_last_members_fall_off() {
+        let full: Vec<String> = (0..TRACESTATE_MEMBERS_MAX)
+            .map(|i| format!("k{i}=v"))
+            .collect();
+        let full = full.join(",");
+        let state = parse(&full).unwrap();
+        let written = state.with("tl", "x");
+        assert!(written.starts_with("tl=x,k0=v,"));
+        assert!(written.ends_with(",k30=v"));
+        assert_eq!(parse(&format!("{full},k32=v")), None, "too many");
+    }
+
+    #[test]
+    fn what_the_grammar_forbids_is_no_list() {
+        let long = "x".repeat(257);
+        for text in [
+            "foo",
+            "=1",
+            "foo=",
+            "foo@=1,bar",
+            "Foo=1",
+            "-a=1",
+            "foo=1=2",
+            "foo=\u{7f}",
+            "f oo=1",
+            "foo=\t1\u{1}",
+            &format!("{long}=1"),
+            &format!("a={long}"),
+            "föo=1",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+        assert_eq!(Tracestate::parse([&b"a=\xff"[..]]), None);
+        for text in ["", ",", "foo=1,", "foo=1,foo=2", "0a@b=c d", "t@-_*/=!~"] {
+            assert!(parse(text).is_some(), "{text:?}");
+        }
+        assert_eq!(parse("foo=1,foo=2").unwrap().member("foo"), Some("1"));
+    }
+}
