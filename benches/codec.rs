@@ -1,10 +1,14 @@
 //! What reading costs: a Fetch response of records through the scanner, a request header, a Metadata reply with new addresses.
+//! And what appending three headers to every record of a batch costs, by codec.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a bench fails by panicking"
 )]
+
+use std::io::Write;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kafka_protocol::{
@@ -15,6 +19,7 @@ use kafka_protocol::{
 };
 use throughline::kafka::wire::{
     batch::BatchHeader,
+    edit::{EditLimits, append_headers},
     endpoints,
     frame::request_header,
     reader::TopicRef,
@@ -131,5 +136,72 @@ fn addresses(c: &mut Criterion) {
     );
 }
 
-criterion_group!(codec, scanning, headers, addresses);
+/// A batch of `count` records of 100 bytes that do not compress to nothing, uncompressed.
+fn records(count: i32) -> Vec<u8> {
+    let mut batch = batch(0, 0);
+    for i in 0..count {
+        let mut record = vec![0, 0];
+        splice::put_varint(&mut record, i);
+        record.push(1);
+        splice::put_varint(&mut record, 100);
+        record.extend((0..100).map(|j| (i * 31 + j * j) as u8));
+        record.push(0);
+        splice::put_varint(&mut batch, i32::try_from(record.len()).unwrap());
+        batch.extend(record);
+    }
+    batch[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+    batch[57..61].copy_from_slice(&count.to_be_bytes());
+    sealed(batch)
+}
+
+fn sealed(mut batch: Vec<u8>) -> Vec<u8> {
+    let length = i32::try_from(batch.len() - 12).unwrap();
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
+fn packed(batch: &[u8], codec: u8) -> Vec<u8> {
+    let (header, body) = batch.split_at(61);
+    let body = match codec {
+        3 => {
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            encoder.write_all(body).unwrap();
+            encoder.finish().unwrap()
+        }
+        4 => zstd::bulk::compress(body, 3).unwrap(),
+        _ => body.to_vec(),
+    };
+    let mut out = [header, &body].concat();
+    out[22] = codec;
+    sealed(out)
+}
+
+fn edits(c: &mut Criterion) {
+    const COUNT: i32 = 1_000;
+    let limits = EditLimits {
+        body_bytes: 1 << 20,
+        batch_bytes: 1 << 20,
+    };
+    let plain = records(COUNT);
+    let mut group = c.benchmark_group("append three headers to 1000 records of 100 B");
+    group.throughput(Throughput::Elements(u64::try_from(COUNT).unwrap()));
+    for (name, codec) in [("none", 0), ("lz4", 3), ("zstd", 4)] {
+        let batch = packed(&plain, codec);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                append_headers(&batch, limits, |_, _, new| {
+                    new.push("traceparent", &[b'0'; 55]);
+                    new.push("tracestate", &[b'0'; 23]);
+                    new.push("correlation-id", &[b'0'; 32]);
+                })
+                .unwrap()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(codec, scanning, headers, addresses, edits);
 criterion_main!(codec);

@@ -25,6 +25,7 @@ use throughline::{
     kafka::wire::{
         api::ApiKey,
         compression::decompress,
+        edit::{EditLimits, append_headers},
         endpoints::{self, Endpoints, TrailerKind, neutralise_trailer, rewrite_trailer},
         messages::{
             api_versions::{ApiVersionsRequest, ApiVersionsResponse, cap_max},
@@ -347,8 +348,12 @@ fn damaged_batches_are_read_or_refused() {
         batch.extend(tail);
         let length = u32::try_from(batch.len().max(61) - 12).unwrap();
         batch[8..12].copy_from_slice(&length.to_be_bytes());
+        // With the right CRC the damage reaches the edit.
+        let crc = crc32c::crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
         let peak = measured(|| {
             let _ = crc_matches(&batch);
+            edit_records(&batch);
             let _ = control_type(&batch[batch.len().min(61)..]);
             if let Ok(records) = Records::open(&batch, CAP) {
                 for record in records.iter().map_while(Result::ok) {
@@ -358,6 +363,26 @@ fn damaged_batches_are_read_or_refused() {
         });
         let allowed = 3 * CAP + DECOMPRESSOR_BYTES;
         assert!(peak <= allowed, "seed {seed}: {peak}");
+    }
+}
+
+/// A damaged batch is left alone, or edited into one that opens.
+fn edit_records(batch: &[u8]) {
+    let limits = EditLimits {
+        body_bytes: CAP,
+        batch_bytes: CAP,
+    };
+    let edited = append_headers(batch, limits, |_, _, new| {
+        new.push("traceparent", &[b'0'; 55])
+    });
+    if let Ok(edited) = edited {
+        assert_eq!(crc_matches(&edited), Ok(true));
+        let records = Records::open(&edited, 2 * CAP).unwrap();
+        let count = records.header().record_count;
+        assert_eq!(
+            records.iter().map_while(Result::ok).count(),
+            usize::try_from(count).unwrap()
+        );
     }
 }
 

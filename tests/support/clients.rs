@@ -78,7 +78,7 @@ impl Client {
     pub(crate) fn command(self) -> Command {
         match self {
             Self::Java => java("4.4.0", &[]),
-            Self::Java391 => java("3.9.1", &["Share.java"]),
+            Self::Java391 => java("3.9.1", &["Share.java", "Decode.java"]),
             Self::Librdkafka | Self::KafkaPython => python(self.name()),
             Self::FranzGo | Self::Sarama => go(self.name()),
             Self::KafkaJs => node(),

@@ -18,7 +18,7 @@ const SNAPPY_RATIO_MAX: usize = 32;
 /// Largest zstd window, as a power of two: 8 MiB, what level 19 asks for.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// How snappy-java's framing begins: magic, then two version numbers of four bytes.
-const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
+pub(super) const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER_BYTES: usize = 16;
 
 /// The codec of a batch's attribute bits.

@@ -17,6 +17,7 @@ pub mod api;
 pub mod batch;
 pub mod body;
 pub mod compression;
+pub mod edit;
 pub mod endpoints;
 pub mod error;
 pub mod error_code;

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Where the part of a batch begins that its CRC covers: the attributes.
-const CRC_COVERS_FROM: usize = 21;
+pub(super) const CRC_COVERS_FROM: usize = 21;
 
 /// Whether the CRC-32C in the header is that of the batch.
 ///
@@ -119,6 +119,8 @@ pub struct Record<'r> {
     pub value: Option<&'r [u8]>,
     /// Where the record stands in [`Records::body`], its length prefix included.
     pub at: Range<usize>,
+    /// Where the record begins in [`Records::body`], behind its length prefix.
+    pub content_at: usize,
     /// Where the count of its headers stands in [`Records::body`].
     pub headers_at: usize,
     headers: Reader<'r>,
@@ -158,6 +160,7 @@ impl<'r> Record<'r> {
             key,
             value,
             at: start..r.position(),
+            content_at: body_at,
             headers_at,
             headers: r_record.clone(),
             header_count,
@@ -173,6 +176,12 @@ impl<'r> Record<'r> {
         }
     }
 
+    /// What stands behind the count: the headers, as they are on the wire.
+    #[must_use]
+    pub fn header_bytes(&self) -> &'r [u8] {
+        self.headers.rest()
+    }
+
     /// Number of headers, as the record says; the bytes may hold fewer.
     #[must_use]
     pub fn header_count(&self) -> i32 {
@@ -185,6 +194,22 @@ impl<'r> Record<'r> {
 pub struct HeaderIter<'r> {
     reader: Reader<'r>,
     left: i32,
+}
+
+impl HeaderIter<'_> {
+    /// Whether all were read and nothing stands behind them.
+    ///
+    /// # Errors
+    /// `Value` where there are bytes left.
+    pub fn end(&self) -> Result<()> {
+        if self.left == 0 && self.reader.remaining() == 0 {
+            Ok(())
+        } else {
+            Err(self
+                .reader
+                .fault(DecodeErrorKind::Value, "bytes behind the headers"))
+        }
+    }
 }
 
 impl<'r> Iterator for HeaderIter<'r> {

@@ -43,6 +43,27 @@ pub fn put_uvarint(out: &mut Vec<u8>, mut value: u32) {
     }
 }
 
+/// Appends a VARINT (zigzag).
+pub fn put_varint(out: &mut Vec<u8>, value: i32) {
+    put_uvarint(out, zigzag(value));
+}
+
+/// Bytes of a VARINT.
+#[must_use]
+pub fn varint_bytes(value: i32) -> usize {
+    match zigzag(value) {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        0x20_0000..=0x0fff_ffff => 4,
+        _ => 5,
+    }
+}
+
+fn zigzag(value: i32) -> u32 {
+    (value << 1 ^ value >> 31).cast_unsigned()
+}
+
 /// Appends a STRING or COMPACT_STRING. A string longer than the form can say is cut; host names never are.
 pub fn put_string(out: &mut Vec<u8>, value: &str, flexible: bool) {
     let bytes = value.as_bytes();
@@ -75,6 +96,19 @@ mod tests {
             },
         ];
         assert_eq!(apply(b"abcdef", &splices).unwrap(), b"aXYZd-ef");
+    }
+
+    #[test]
+    fn a_varint_is_as_long_as_said_and_comes_back() {
+        let edges = [0, 1, 7, 13, 20, 27, 30].map(|bits| 1i32 << bits);
+        let around = edges.into_iter().flat_map(|e| [e - 1, e, -e, -e - 1]);
+        for value in around.chain([i32::MIN, i32::MAX]) {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(out.len(), varint_bytes(value), "{value}");
+            let read = crate::kafka::wire::reader::Reader::new(&out, false).varint("x");
+            assert_eq!(read, Ok(value));
+        }
     }
 
     #[test]
