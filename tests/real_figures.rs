@@ -361,6 +361,13 @@ fn rebalances() {
     });
     let rounds = assigned(&first) as f64;
     stage.settles_at("throughline_rebalances_total", &group, rounds);
+    // The first round was the first member's own, though the coordinator gave it an id before it let it in.
+    let joins = [group[0], ("reason", "join")];
+    let joins = stage
+        .sidecar
+        .metrics()
+        .sum("throughline_rebalances_total", &joins);
+    assert!(joins >= 1.0, "{joins} rounds by a new member");
     first.leave(LIMIT);
     stage.sidecar.terminate();
 }

@@ -53,7 +53,11 @@ pub(crate) enum Detail {
     /// Error codes by topic and partition.
     Committed(ByPartition<i16>),
     /// Generation and member id of a join.
-    Joined(i32, Name),
+    Joined {
+        generation: i32,
+        member: Name,
+        first: bool,
+    },
     /// Partitions of a classic member.
     Synced(Option<PartitionSet>),
     /// Epoch, member id, interval and partitions of a KIP-848 or share member.
@@ -88,7 +92,7 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
         )),
         ApiKey::JOIN_GROUP => {
             let response = JoinGroupResponse::read(body, version)?;
-            Detail::Joined(response.generation, response.member.into())
+            joined(context, pending, outcome.error_code, &response)
         }
         ApiKey::SYNC_GROUP => {
             let response = SyncGroupResponse::read(body, version)?;
@@ -155,6 +159,28 @@ fn sasl_handshake(context: &Context, pending: &Pending, response: &SaslHandshake
         "SCRAM-SHA-256" | "SCRAM-SHA-512" => RawSasl::Tokens(2),
         _ => RawSasl::UntilRequest,
     });
+}
+
+/// A member that had no id is given one first and joins again with it: that is still its first join.
+fn joined(
+    context: &Context,
+    pending: &Pending,
+    code: i16,
+    response: &JoinGroupResponse<'_>,
+) -> Detail {
+    let member = Name::from(response.member);
+    if error_code::failure(code).is_some_and(|f| f.name == "MEMBER_ID_REQUIRED") {
+        context.in_flight.give_member(Name::clone(&member));
+    }
+    let asked = match &pending.facts {
+        RequestFacts::Join { member, .. } => Some(member),
+        _ => None,
+    };
+    Detail::Joined {
+        generation: response.generation,
+        first: code == 0 && asked.is_some_and(|asked| context.in_flight.is_first_join(asked)),
+        member,
+    }
 }
 
 fn committed(context: &Context, response: &OffsetCommitResponse<'_>) -> Detail {
@@ -380,13 +406,18 @@ fn with_errors(mut parts: Vec<SettledPart>, codes: &ByPartition<i16>) -> Vec<Set
 
 fn join_membership(facts: RequestFacts, detail: Detail, error: Option<Failure>) -> Facts {
     match (facts, detail) {
-        (RequestFacts::Join { group, member }, Detail::Joined(generation, given))
-            if error.is_none() =>
-        {
-            let reason = if member.is_empty() { "join" } else { "rejoin" };
+        (
+            RequestFacts::Join { group, .. },
+            Detail::Joined {
+                generation,
+                member,
+                first,
+            },
+        ) if error.is_none() => {
+            let reason = if first { "join" } else { "rejoin" };
             membership(
                 group,
-                given,
+                member,
                 MembershipChange::Joined { generation, reason },
             )
         }

@@ -55,6 +55,7 @@ struct Inner {
     queue: VecDeque<Expected>,
     raw_sasl: Option<RawSasl>,
     mechanism: Option<&'static str>,
+    given_member: Option<Name>,
 }
 
 /// Shared by the two directions of one connection.
@@ -122,6 +123,18 @@ impl InFlight {
     /// The SASL mechanism agreed on last; `None` before a handshake.
     pub(crate) fn mechanism(&self) -> Option<&'static str> {
         self.lock().mechanism
+    }
+
+    /// The coordinator gave this member id and asked to join again with it (KIP-394).
+    pub(crate) fn give_member(&self, member: Name) {
+        self.lock().given_member = Some(member);
+    }
+
+    /// Whether a join under this member id is the member's first: without an id, or with the one just given.
+    pub(crate) fn is_first_join(&self, member: &Name) -> bool {
+        let mut inner = self.lock();
+        let given = inner.given_member.take_if(|given| given == member);
+        member.is_empty() || given.is_some()
     }
 
     pub(crate) fn begin_raw_sasl(&self, raw: RawSasl) {
