@@ -25,7 +25,7 @@ use throughline::{
     kafka::wire::{
         api::ApiKey,
         compression::decompress,
-        edit::{EditLimits, append_headers},
+        edit::{EditLimits, append_headers, produce::ProduceRequest},
         endpoints::{self, Endpoints, TrailerKind, neutralise_trailer, rewrite_trailer},
         messages::{
             api_versions::{ApiVersionsRequest, ApiVersionsResponse, cap_max},
@@ -124,9 +124,23 @@ fn edit(body: &[u8], endpoints: &Endpoints<'_>) {
     assert!(splice::apply(body, &splices).is_some());
 }
 
+fn edit_produce(read: &ProduceRequest<'_>, body: &[u8]) {
+    let partitions = read.topics.iter().flat_map(|topic| &topic.partitions);
+    let splices: Vec<_> = partitions
+        .filter_map(|partition| read.with_records(partition, b"records"))
+        .collect();
+    assert!(splice::apply(body, &splices).is_some());
+    if let Some(splices) = read.only(|_, partition| partition & 1 == 0) {
+        assert!(splice::apply(body, &splices).is_some());
+    }
+}
+
 /// Reads `body` with all there is for a request.
 fn read_request(key: ApiKey, body: &[u8], version: i16) {
     let _ = match key {
+        ApiKey::PRODUCE => {
+            ProduceRequest::read(body, version).map(|read| edit_produce(&read, body))
+        }
         ApiKey::FETCH => FetchRequest::read(body, version).map(drop),
         ApiKey::SHARE_FETCH | ApiKey::SHARE_ACKNOWLEDGE => {
             ShareRequest::read(key, body, version).map(drop)
@@ -194,7 +208,8 @@ fn read_response(key: ApiKey, body: &[u8], version: i16) {
     };
 }
 
-const REQUESTS: [&str; 17] = [
+const REQUESTS: [&str; 18] = [
+    "ProduceRequest",
     "FetchRequest",
     "ShareFetchRequest",
     "ShareAcknowledgeRequest",

@@ -21,6 +21,7 @@ use serde_json::Value;
 use throughline::kafka::wire::{
     api::ApiKey,
     body::Topic,
+    edit::produce::ProduceRequest,
     error_code,
     messages::{
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
@@ -42,7 +43,71 @@ use throughline::kafka::wire::{
             InitProducerIdResponse,
         },
     },
+    splice,
 };
+
+/// Records replaced and partitions left out give what the schema writes for such a request, tagged fields included.
+#[test]
+fn edited_produce_requests_are_what_the_schema_writes() {
+    every(
+        "ProduceRequest",
+        known::<theirs::ProduceRequest>(),
+        |body, version, v| {
+            let read = ProduceRequest::read(body, version).unwrap();
+            assert_eq!(read.transactional_id, text(v, "TransactionalId"));
+            assert_eq!(
+                (read.acks, read.timeout_ms),
+                (n(v, "Acks"), n(v, "TimeoutMs"))
+            );
+            let mut value = v.clone();
+            let mut splices = Vec::new();
+            let written = value["TopicData"].as_array_mut().unwrap();
+            assert_eq!(read.topics.len(), written.len());
+            for (topic, written) in read.topics.iter().zip(written) {
+                assert_eq!(topic.topic, oracle::topic(&written.clone()));
+                let written = written["PartitionData"].as_array_mut().unwrap();
+                assert_eq!(topic.partitions.len(), written.len());
+                for (at, (partition, written)) in topic.partitions.iter().zip(written).enumerate() {
+                    assert_eq!(partition.partition, n::<i32>(written, "Index"));
+                    let was = partition.records.map(<[u8]>::to_vec);
+                    assert_eq!(
+                        was,
+                        written["Records"]
+                            .as_array()
+                            .map(|_| raw(written, "Records"))
+                    );
+                    // Lengths on both sides of where the compact form grows by a byte.
+                    let records = vec![7u8; [0, 126, 127, 16_383][at % 4]];
+                    splices.push(read.with_records(partition, &records).unwrap());
+                    written["Records"] = serde_json::json!(records);
+                }
+            }
+            let schema = &SCHEMAS["ProduceRequest"];
+            let edited = splice::apply(body, &splices).unwrap();
+            assert_eq!(edited, schema.encode(version, &value), "v{version} {v}");
+            for seed in 0..4 {
+                some_partitions(v, version, body, &read, seed);
+            }
+        },
+    );
+}
+
+fn some_partitions(v: &Value, version: i16, body: &[u8], read: &ProduceRequest<'_>, seed: i32) {
+    let wanted = |partition: i32| seed < 3 && (partition ^ seed) & 1 == 0;
+    let mut value = v.clone();
+    let topics = value["TopicData"].as_array_mut().unwrap();
+    for topic in topics.iter_mut() {
+        let partitions = topic["PartitionData"].as_array_mut().unwrap();
+        partitions.retain(|p| wanted(n(p, "Index")));
+    }
+    topics.retain(|t| !list(t, "PartitionData").is_empty());
+    let left = topics.len();
+    let edited = read
+        .only(|_, partition| wanted(partition))
+        .map(|splices| splice::apply(body, &splices).unwrap());
+    let expected = (left > 0).then(|| SCHEMAS["ProduceRequest"].encode(version, &value));
+    assert_eq!(edited, expected, "v{version} {v}");
+}
 
 #[test]
 fn fetch_requests_read_as_the_schema_writes_them() {

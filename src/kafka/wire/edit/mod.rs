@@ -7,6 +7,7 @@
 //! The client's CRC is verified first, because a new one would launder corruption, and the result obeys
 //! `ProduceRequest.validateRecords` where the original did. Must not decide which headers are added or where editing is wise.
 
+pub mod produce;
 mod recompress;
 
 use std::fmt;
