@@ -3,7 +3,7 @@
 //! Learnt from traffic alone. Everything is bounded and ages out. Must not judge, and must not know a metric name.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -159,26 +159,12 @@ impl Inventory {
     }
 
     fn connection(&mut self, event: &Event) -> Option<&mut ConnectionStatus> {
-        let id = event.connection.id;
-        if !self.connections.contains_key(&id) {
-            if self.connections.len() >= MAX_CONNECTIONS {
-                return None;
-            }
-            let (from, empty): (_, Name) = (&event.connection, "".into());
-            let status = ConnectionStatus {
-                id,
-                peer: from.peer.to_string(),
-                broker: Arc::clone(&from.broker),
-                broker_address: Arc::clone(&from.broker_address),
-                client: Arc::clone(&empty),
-                software: Arc::clone(&empty),
-                version: empty,
-                opened_ms: from.opened.wall_ms,
-                last_seen_ms: event.at.wall_ms,
-            };
-            self.connections.insert(id, (status, event.at.mono));
-        }
-        let (connection, touched) = self.connections.get_mut(&id)?;
+        let full = self.connections.len() >= MAX_CONNECTIONS;
+        let (connection, touched) = match self.connections.entry(event.connection.id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if full => return None,
+            Entry::Vacant(new) => new.insert((opened(event), event.at.mono)),
+        };
         *touched = event.at.mono;
         connection.last_seen_ms = event.at.wall_ms;
         if !event.client.is_empty() && connection.client != event.client {
@@ -194,28 +180,18 @@ impl Inventory {
             Arc::clone(&connection.software),
             Arc::clone(&connection.version),
         );
-        if !self.clients.contains_key(&key) {
-            if self.clients.len() >= MAX_CLIENTS {
-                return None;
+        let full = self.clients.len() >= MAX_CLIENTS;
+        let client = match self.clients.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if full => return None,
+            Entry::Vacant(new) => {
+                let status = first_seen(new.key(), event);
+                new.insert(Client {
+                    status,
+                    touched: event.at.mono,
+                })
             }
-            let status = ClientStatus {
-                client: Arc::clone(&key.0),
-                software: Arc::clone(&key.1),
-                version: Arc::clone(&key.2),
-                connections: 0,
-                produces: BTreeSet::new(),
-                consumes: BTreeSet::new(),
-                groups: BTreeSet::new(),
-                mechanism: "",
-                last_seen_ms: event.at.wall_ms,
-            };
-            let client = Client {
-                status,
-                touched: event.at.mono,
-            };
-            self.clients.insert(key.clone(), client);
-        }
-        let client = self.clients.get_mut(&key)?;
+        };
         client.touched = event.at.mono;
         client.status.last_seen_ms = event.at.wall_ms;
         Some(&mut client.status)
@@ -244,6 +220,35 @@ impl Inventory {
             } => client.mechanism = mechanism,
             _ => {}
         }
+    }
+}
+
+fn opened(event: &Event) -> ConnectionStatus {
+    let (from, empty): (_, Name) = (&event.connection, "".into());
+    ConnectionStatus {
+        id: from.id,
+        peer: from.peer.to_string(),
+        broker: Arc::clone(&from.broker),
+        broker_address: Arc::clone(&from.broker_address),
+        client: Arc::clone(&empty),
+        software: Arc::clone(&empty),
+        version: empty,
+        opened_ms: from.opened.wall_ms,
+        last_seen_ms: event.at.wall_ms,
+    }
+}
+
+fn first_seen((client, software, version): &ClientKey, event: &Event) -> ClientStatus {
+    ClientStatus {
+        client: Arc::clone(client),
+        software: Arc::clone(software),
+        version: Arc::clone(version),
+        connections: 0,
+        produces: BTreeSet::new(),
+        consumes: BTreeSet::new(),
+        groups: BTreeSet::new(),
+        mechanism: "",
+        last_seen_ms: event.at.wall_ms,
     }
 }
 
