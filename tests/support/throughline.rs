@@ -226,7 +226,7 @@ pub(crate) struct Checked {
 /// `throughline check` with these arguments.
 #[track_caller]
 pub(crate) fn check(arguments: &[&str]) -> Checked {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+    let mut command = binary();
     command.arg("check").args(arguments);
     let mut process = Process::spawn("throughline check", &mut command);
     let status = process.wait(CHECK_LIMIT).code();
