@@ -10,7 +10,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -153,6 +153,155 @@ fn through(listener: Listener, mechanism: Option<Mechanism>) {
     sidecar.terminate();
 }
 
+/// What else a Java client asks for, through the sidecar: every codec and acknowledgement, records of 10 MB, an exactly-once
+/// transfer, a KIP-848 group, a share group, administration.
+fn every_feature(listener: Listener, mechanism: Option<Mechanism>) {
+    let stage = Stage::shared();
+    let sidecar = Throughline::start(stage.spec(listener));
+    let login = mechanism.map_or(Vec::new(), |mechanism| login(mechanism, "alice-secret"));
+    let bootstrap = sidecar.bootstrap();
+    let how = mechanism.map_or("mtls", Mechanism::name);
+    let features = Features {
+        name: format!("{}-{how}", listener.name()),
+        at: [&["--bootstrap", &bootstrap][..], &login].concat(),
+    };
+    let mut admin = Client::Java.start(&[&["admin"], &features.at[..]].concat());
+    features.administer(&mut admin);
+    let written = features.write();
+    features.large();
+    features.transfer(written);
+    features.share(written);
+    features.ask(&mut admin, "list-groups");
+    features.ask(
+        &mut admin,
+        &format!("delete-topic --topic into-{}", features.name),
+    );
+    admin.kill();
+    let metrics = sidecar.metrics();
+    let broken = metrics.sum("throughline_proxy_bypassed_total", &[]);
+    assert_eq!(broken, 0.0, "bypassed: {:?}", bypasses(&metrics));
+    sidecar.terminate();
+}
+
+struct Features<'a> {
+    name: String,
+    at: Vec<&'a str>,
+}
+
+impl Features<'_> {
+    fn run(&self, command: &str, topic: &str, how: &[&str]) -> Output {
+        let topic = format!("{topic}-{}", self.name);
+        let all = [&[command, "--topic", &topic], &self.at[..], how].concat();
+        let output = Client::Java.run(&all);
+        assert_clean(&format!("{topic} {command} {how:?}"), &output);
+        output
+    }
+
+    fn ask(&self, admin: &mut Running, command: &str) {
+        let answer = admin.ask(command, LIMIT);
+        let refused = answer.iter().find(|line| line["type"] == "error");
+        assert!(refused.is_none(), "{} {command}: {refused:?}", self.name);
+    }
+
+    fn administer(&self, admin: &mut Running) {
+        let name = &self.name;
+        for topic in ["from", "into", "large"] {
+            self.ask(
+                admin,
+                &format!("create-topic --topic {topic}-{name} --partitions 3 --replication 1"),
+            );
+        }
+        for command in [
+            format!("describe-topic --topic from-{name}"),
+            format!("alter-configs --topic large-{name} --config max.message.bytes=12000000"),
+            format!("describe-configs --topic large-{name}"),
+            format!("alter-configs --group share-{name} --config share.auto.offset.reset=earliest"),
+            "describe-cluster".to_owned(),
+        ] {
+            self.ask(admin, &command);
+        }
+    }
+
+    /// Every codec and acknowledgement; the number of records.
+    fn write(&self) -> usize {
+        const EACH: usize = 100;
+        let codecs =
+            ["none", "gzip", "snappy", "lz4", "zstd"].map(|codec| ["--compression", codec]);
+        let acks = ["0", "1", "all"].map(|acks| ["--acks", acks]);
+        let hows = [&codecs[..], &acks].concat();
+        for (turn, how) in hows.iter().enumerate() {
+            let (first, each) = ((turn * EACH).to_string(), EACH.to_string());
+            let range = ["--partitions", "3", "--first", &first, "--count", &each];
+            let output = self.run("produce", "from", &[&range[..], how].concat());
+            assert_eq!(output.done()["acked"], EACH, "{} {how:?}", self.name);
+        }
+        EACH * hows.len()
+    }
+
+    fn large(&self) {
+        let many = [
+            "--partitions",
+            "3",
+            "--first",
+            "1",
+            "--count",
+            "3",
+            "--value-bytes",
+            "10000000",
+        ];
+        let larger = ["--property", "max.request.size=12000000"];
+        self.run("produce", "large", &[&many[..], &larger].concat());
+        let read = self.run("consume", "large", &["--group", &self.name, "--until", "3"]);
+        let values = read.records().into_iter();
+        let bytes: usize = values
+            .filter_map(|r| r.value)
+            .map(|v| v.len() / 4 * 3)
+            .sum();
+        assert!(bytes >= 30_000_000, "{}: {bytes} bytes", self.name);
+    }
+
+    /// Consumes and produces in transactions, every second of which is aborted; then a KIP-848 group reads what was committed.
+    fn transfer(&self, written: usize) {
+        let (name, all) = (&self.name, written.to_string());
+        let into = format!("into-{name}");
+        let moving = [
+            "--into",
+            &into,
+            "--group",
+            &into,
+            "--transactional-id",
+            &into,
+        ];
+        let aborting = ["--abort-every", "2", "--until", &all];
+        self.run("transfer", "from", &[&moving[..], &aborting].concat());
+        let modern = [
+            "--group-protocol",
+            "consumer",
+            "--group",
+            name,
+            "--until",
+            &all,
+        ];
+        let committed = ["--isolation", "read_committed"];
+        let read = self.run("consume", "into", &[&modern[..], &committed].concat());
+        let origins = read.records().into_iter();
+        let moved: BTreeSet<_> = origins
+            .filter_map(|r| r.headers.into_iter().last())
+            .collect();
+        assert_eq!(moved.len(), written, "{name}: each was transferred once");
+    }
+
+    fn share(&self, written: usize) {
+        let (group, all) = (format!("share-{}", self.name), written.to_string());
+        let read = self.run(
+            "consume",
+            "from",
+            &["--share", "--group", &group, "--until", &all],
+        );
+        assert!(read.of_type("acknowledged").next().is_some(), "{group}");
+    }
+}
+
 fn bypasses(metrics: &support::metrics::Metrics) -> Vec<(String, f64)> {
     let all = metrics.select("throughline_proxy_bypassed_total", &[]);
     all.filter(|sample| sample.value > 0.0)
@@ -186,6 +335,21 @@ fn plain_over_tls() {
 #[test]
 fn scram_over_tls() {
     through(Listener::SaslTls, Some(Mechanism::ScramSha256));
+}
+
+#[test]
+fn every_feature_over_mutual_tls() {
+    every_feature(Listener::Tls, None);
+}
+
+#[test]
+fn every_feature_over_tls_and_plain() {
+    every_feature(Listener::SaslTls, Some(Mechanism::Plain));
+}
+
+#[test]
+fn every_feature_over_tls_and_scram() {
+    every_feature(Listener::SaslTls, Some(Mechanism::ScramSha256));
 }
 
 #[test]
