@@ -4,12 +4,12 @@
 //! `RetriableException`); `tests/wire_schemas.rs` compares. The blame is ours, for the availability indicator, which asks one
 //! question: could the cluster do what it is there for? So:
 //!
-//! * **Broker**: it could not, then and there. That includes every "not here" (`NOT_LEADER_OR_FOLLOWER`, `NOT_COORDINATOR`,
-//!   `NOT_CONTROLLER`): harmless one at a time, but a cluster that moves leaders all day is not available, and nothing
-//!   else on the wire says so. `UNKNOWN_LEADER_EPOCH` too: the broker lags behind what the client was told.
+//! * **Broker**: it could not, then and there. That includes "not here" (`NOT_LEADER_OR_FOLLOWER`, `NOT_CONTROLLER`):
+//!   harmless one at a time, but a cluster that moves leaders all day is not available, and nothing else on the wire says
+//!   so. `UNKNOWN_LEADER_EPOCH` too: the broker lags behind what the client was told.
 //! * **Settling**: what a fresh topic or group is told until its leader or coordinator is there (`LEADER_NOT_AVAILABLE`,
-//!   `COORDINATOR_NOT_AVAILABLE`, `COORDINATOR_LOAD_IN_PROGRESS`). Every first use of a cluster begins with it; the
-//!   indicator blames the broker where it goes on.
+//!   `COORDINATOR_NOT_AVAILABLE`, `COORDINATOR_LOAD_IN_PROGRESS`, and `NOT_COORDINATOR` from one that does not know yet).
+//!   Every first use of a cluster begins with it; the indicator blames the broker where it goes on.
 //! * **Client**: the broker was there and answered correctly. Wrong, forbidden or too large requests; the normal turns of
 //!   the group, transaction and session protocols (`REBALANCE_IN_PROGRESS`, `CONCURRENT_TRANSACTIONS`,
 //!   `FETCH_SESSION_ID_NOT_FOUND`); a client behind the times (`FENCED_LEADER_EPOCH`, `UNKNOWN_TOPIC_ID`); quotas.
@@ -55,7 +55,7 @@ const ERRORS: [(i16, Failure); 137] = [
     row(13, "NETWORK_EXCEPTION", RETRIABLE, Broker),
     row(14, "COORDINATOR_LOAD_IN_PROGRESS", RETRIABLE, Settling),
     row(15, "COORDINATOR_NOT_AVAILABLE", RETRIABLE, Settling),
-    row(16, "NOT_COORDINATOR", RETRIABLE, Broker),
+    row(16, "NOT_COORDINATOR", RETRIABLE, Settling),
     row(17, "INVALID_TOPIC_EXCEPTION", FINAL, Client),
     row(18, "RECORD_LIST_TOO_LARGE", FINAL, Client),
     row(19, "NOT_ENOUGH_REPLICAS", RETRIABLE, Broker),
