@@ -121,7 +121,9 @@ fn through(listener: Listener, mechanism: Option<Mechanism>) {
         assert_clean(&topic, &consumed);
         let direct = stage.kafka.bootstrap(Listener::Plaintext);
         let around = ["--bootstrap", &direct, "--topic", &topic];
-        let witness = ["consume", "--until", &count, "--group", "witness"];
+        // The tests share a broker, and two libraries cannot share a group.
+        let group = format!("witness-{topic}");
+        let witness = ["consume", "--until", &count, "--group", &group];
         // The same library again: not every one hands out every header.
         let witness = client.run(&[&witness[..], &around[..]].concat());
         let seen = by_position(&consumed);
