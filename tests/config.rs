@@ -185,10 +185,10 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "context: {mode: inject}\nlineage: {window_seconds: 300}\nowners: [{match: a, team: b}]\nmetrics: {compatibility: [x]}\n\
+        "context: {mode: injct}\nlineage: {window_seconds: 300}\nowners: [{match: a, team: b}]\nmetrics: {compatibility: [x]}\n\
          kafka: {sasl: {username: a}}\n",
         &[
-            "t.yaml:1: context.mode: `inject` is refused, injection is not in this version, allowed: observe, off",
+            "t.yaml:1: context.mode: `injct` is not known, allowed: inject, observe, off",
             "t.yaml:2: lineage: not acted on in this version, remove it",
             "t.yaml:3: owners: not acted on in this version, remove it",
             "t.yaml:4: metrics.compatibility: not acted on in this version, remove it",
@@ -201,7 +201,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
             "t.yaml:4: log: given twice, first at t.yaml:1",
             "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
-            "t.yaml:7: zzz: unknown key, allowed: kafka, context, objectives, metrics, names, limits, proxy, admin, log, \
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, objectives, metrics, names, limits, proxy, admin, log, \
              drain_timeout_seconds",
         ],
     ),
@@ -218,7 +218,7 @@ const WRONG: &[(&str, &[&str])] = &[
              for 95 %",
             "t.yaml:4: objectives[2]: is one value, allowed: a mapping with match, sli, threshold_seconds, target, stage",
             "t.yaml:5: names: is a mapping, allowed: a list of mappings with match, as",
-            "t.yaml:6: context.topics[0].mode: is missing, allowed: observe, off",
+            "t.yaml:6: context.topics[0].mode: is missing, allowed: inject, observe, off",
         ],
     ),
     (
@@ -279,12 +279,9 @@ fn keys_of_later_versions_are_refused_only_where_they_say_something() {
     for given in [
         "schema: {format: auto}",
         "otlp: {endpoint: x}",
-        "sampling: 1",
+        "sampling: {always: [slow]}",
         "redaction: {headers: [a]}",
         "dead_letter: {topics: a}",
-        "context: {headers: full}",
-        "context: {correlation_header: a}",
-        "limits: {edit_frame_bytes: 1}",
     ] {
         let faults = Case::file(given).faults();
         assert!(

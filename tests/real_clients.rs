@@ -40,6 +40,8 @@ enum Route {
     /// Through a relay that changes nothing: says whether a difference is the sidecar's at all.
     Relay,
     Throughline,
+    /// The same with injection on, whose headers are taken off before the comparison.
+    Injected,
 }
 
 impl Route {
@@ -48,6 +50,7 @@ impl Route {
             Self::Direct => "direct",
             Self::Relay => "relayed",
             Self::Throughline => "proxied",
+            Self::Injected => "injected",
         }
     }
 }
@@ -95,6 +98,21 @@ struct Seen {
 }
 
 impl Seen {
+    /// What was added to the records is taken off.
+    fn without_context(mut self) -> Self {
+        self.consumed = self
+            .consumed
+            .into_iter()
+            .map(|(at, r)| (at, r.without_context()))
+            .collect();
+        self.walked = self
+            .walked
+            .into_iter()
+            .map(|(at, r)| (at, r.without_context()))
+            .collect();
+        self
+    }
+
     fn take_errors(&mut self, who: &str, output: &Output) {
         for error in output.of_type("error") {
             self.errors.insert(format!(
@@ -291,7 +309,10 @@ fn same_over(client: Client, route: Route) {
     let other = match route {
         Route::Direct => Run::new(client, kafka, direct.clone(), "again").everything(),
         Route::Relay => over_relay(client, &stage, &label(route)),
-        Route::Throughline => over_throughline(client, kafka, &label(route)),
+        Route::Throughline => over_throughline(client, kafka, &label(route), "observe"),
+        Route::Injected => {
+            over_throughline(client, kafka, &label(route), "inject").without_context()
+        }
     };
     let direct = Run::new(client, kafka, direct, &label(Route::Direct)).everything();
     compare(client, &direct, route.name(), &other);
@@ -306,9 +327,8 @@ fn over_relay(client: Client, stage: &Stage, label: &str) -> Seen {
     seen
 }
 
-fn over_throughline(client: Client, kafka: &Kafka, label: &str) -> Seen {
-    // Injection adds headers on purpose; what it must not touch is compared elsewhere.
-    let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext)).mode("observe");
+fn over_throughline(client: Client, kafka: &Kafka, label: &str, mode: &str) -> Seen {
+    let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext)).mode(mode);
     let sidecar = Throughline::start(spec);
     let seen = Run::new(client, kafka, sidecar.bootstrap(), label).everything();
     let metrics = sidecar.metrics();
@@ -319,6 +339,16 @@ fn over_throughline(client: Client, kafka: &Kafka, label: &str) -> Seen {
             "{}: only {passed} bytes {direction} for a payload of {}: traffic went round the sidecar",
             client.name(),
             seen.payload_bytes
+        );
+    }
+    if mode == "inject" {
+        let injected = metrics.sum("throughline_injected_records_total", &[]);
+        let skipped = metrics.sum("throughline_injection_skipped_total", &[]);
+        assert_eq!(
+            (injected, skipped),
+            (RECORDS as f64, 0.0),
+            "{}",
+            client.name()
         );
     }
     sidecar.terminate();
@@ -374,6 +404,16 @@ macro_rules! each_client {
                 #[test]
                 fn $name() {
                     same_over($client, Route::Throughline);
+                }
+            )*
+        }
+
+        mod injected {
+            use super::*;
+            $(
+                #[test]
+                fn $name() {
+                    same_over($client, Route::Injected);
                 }
             )*
         }

@@ -136,6 +136,7 @@ fn seen() -> Event {
                 base_timestamp_ms: 0,
                 max_timestamp_ms: 0,
                 outcome: PublishOutcome::Lost,
+                injection: crate::event::Injection::default(),
             }],
         }),
     };

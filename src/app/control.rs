@@ -83,11 +83,8 @@ impl Control for Switches {
     }
 
     fn set_mode(&self, mode: &str) -> Result<(), String> {
-        let mode = match mode {
-            "observe" => Mode::Observe,
-            "off" => Mode::Off,
-            _ => return Err("allowed: observe, off".to_owned()),
-        };
+        let known = Mode::ALL.into_iter().find(|known| known.as_str() == mode);
+        let mode = known.ok_or("allowed: inject, observe, off")?;
         self.change(|config| config.context.mode = mode);
         tracing::info!(mode = mode.as_str(), "mode changed by the admin API");
         Ok(())

@@ -2,7 +2,10 @@
 //!
 //! The one place that knows both sides. Must not invent a default: those are the configuration's.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use crate::{
     config::{self, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, TlsConfig},
@@ -11,9 +14,10 @@ use crate::{
             HostPort, TlsSettings,
             tls::{TlsError, TlsMaterial, client_config},
         },
-        proxy::settings::{Limits, Listen, Modes, Settings, TopicMode},
+        proxy::settings::{InjectSettings, Limits, Listen, Modes, Settings, TopicMode},
     },
     pipeline::{self, Fold},
+    propagation::{CorrelationNames, HeaderChoice},
     sli::{Objective, Sli, Stage},
 };
 
@@ -25,6 +29,7 @@ pub(crate) fn proxy(config: &Config) -> Result<Settings, TlsError> {
         broker_listen: listen(&config.kafka.broker_listen),
         advertise: config.kafka.advertise.clone(),
         tls: config.kafka.tls.as_ref().map(tls).transpose()?,
+        inject: inject(config),
         limits: Limits {
             connections: config.limits.connections.get(),
             frame_bytes: usize::try_from(config.limits.frame_bytes).unwrap_or(usize::MAX),
@@ -34,6 +39,30 @@ pub(crate) fn proxy(config: &Config) -> Result<Settings, TlsError> {
         connect_timeout: config.proxy.connect_timeout,
         drain_timeout: config.drain_timeout,
     })
+}
+
+/// Injection.
+fn inject(config: &Config) -> InjectSettings {
+    let context = &config.context;
+    let aliases: Vec<&str> = context
+        .correlation_aliases
+        .iter()
+        .map(String::as_str)
+        .collect();
+    let cpu_ms = u64::try_from(config.limits.edit_cpu_ms_per_second.get()).unwrap_or(u64::MAX);
+    InjectSettings {
+        headers: match context.headers {
+            config::Headers::Full => HeaderChoice::Full,
+            config::Headers::Traceparent => HeaderChoice::Traceparent,
+            config::Headers::Correlation => HeaderChoice::Correlation,
+        },
+        correlation: context.correlation,
+        names: CorrelationNames::new(&context.correlation_header, &aliases),
+        traces_per_second_per_topic: config.sampling.traces_per_second_per_topic.get(),
+        frame_bytes: config.limits.edit_frame_bytes.get(),
+        bytes_total: config.limits.edit_bytes_total.get(),
+        compressed_budget: Duration::from_millis(cpu_ms),
+    }
 }
 
 /// The brokers to begin with.
@@ -100,6 +129,7 @@ pub(crate) fn modes(context: &ContextConfig) -> Modes {
 
 fn mode(mode: Mode) -> TopicMode {
     match mode {
+        Mode::Inject => TopicMode::Inject,
         Mode::Observe => TopicMode::Observe,
         Mode::Off => TopicMode::Off,
     }

@@ -309,6 +309,7 @@ mod tests {
                 base_timestamp_ms: 0,
                 max_timestamp_ms: 0,
                 outcome: PublishOutcome::Lost,
+                injection: crate::event::Injection::default(),
             }],
         })
     }

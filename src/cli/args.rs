@@ -93,7 +93,7 @@ pub(super) struct Overrides {
     /// Where to serve metrics, health and the console (admin.listen) [default: 127.0.0.1:9470]
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
-    /// What to do with records: observe or off (context.mode) [default: observe]
+    /// What to do with records: inject, observe or off (context.mode) [default: inject]
     #[arg(long, value_name = "MODE")]
     mode: Option<String>,
     #[arg(long, hide = true)]

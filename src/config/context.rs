@@ -1,19 +1,22 @@
-//! `context:` - what is done with records, per topic.
+//! `context:` and `sampling:` - what is done with records, per topic, and how many traces are recorded.
 //!
-//! Here so that the modes have one set of names. Must not accept `inject` before injection exists: an accepted and ignored
-//! mode would be a promise broken in silence.
+//! Here so that the modes have one set of names. Must not decide anything about a record.
+
+use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
 
 use super::{
     pattern::Pattern,
-    section::{Section, text},
+    section::{Section, boolean, choice, integer, text},
     yaml::Scalar,
 };
 
 /// What is done with the records of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
+    /// Records that lack context and a correlation id are given them.
+    Inject,
     /// Records are looked at and never changed.
     Observe,
     /// Records are neither looked at nor changed.
@@ -21,24 +24,51 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Inject, Self::Observe, Self::Off];
+
     /// As written in the file.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Inject => "inject",
             Self::Observe => "observe",
             Self::Off => "off",
         }
     }
 
     fn parse(scalar: &Scalar) -> Result<Self, String> {
-        match scalar.text.as_str() {
-            "observe" => Ok(Self::Observe),
-            "off" => Ok(Self::Off),
-            "inject" => Err(
-                "is refused, injection is not in this version, allowed: observe, off".to_owned(),
-            ),
-            _ => Err("is not known, allowed: observe, off".to_owned()),
+        choice(&Self::ALL.map(|mode| (mode.as_str(), mode)))(scalar)
+    }
+}
+
+/// Which headers records are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Headers {
+    /// `traceparent`, `tracestate` and the correlation id.
+    Full,
+    /// `traceparent` only.
+    Traceparent,
+    /// The correlation id only.
+    Correlation,
+}
+
+impl Headers {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Traceparent, Self::Correlation];
+
+    /// As written in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Traceparent => "traceparent",
+            Self::Correlation => "correlation",
         }
+    }
+
+    fn parse(scalar: &Scalar) -> Result<Self, String> {
+        choice(&Self::ALL.map(|headers| (headers.as_str(), headers)))(scalar)
     }
 }
 
@@ -56,6 +86,14 @@ pub struct TopicMode {
 pub struct ContextConfig {
     /// For every topic no rule matches.
     pub mode: Mode,
+    /// Which headers records are given.
+    pub headers: Headers,
+    /// Whether records that lack a correlation id are given one.
+    pub correlation: bool,
+    /// The header it is written to.
+    pub correlation_header: String,
+    /// More headers it is read from, beside the well-known ones.
+    pub correlation_aliases: Vec<String>,
     /// Rules, in the order written.
     pub topics: Vec<TopicMode>,
 }
@@ -63,7 +101,11 @@ pub struct ContextConfig {
 impl Default for ContextConfig {
     fn default() -> Self {
         Self {
-            mode: Mode::Observe,
+            mode: Mode::Inject,
+            headers: Headers::Full,
+            correlation: true,
+            correlation_header: "correlation-id".to_owned(),
+            correlation_aliases: Vec::new(),
             topics: Vec::new(),
         }
     }
@@ -75,6 +117,14 @@ impl ContextConfig {
         let rules = section.rules("topics");
         Self {
             mode: section.or("mode", default.mode, Mode::parse),
+            headers: section.or("headers", default.headers, Headers::parse),
+            correlation: section.or("correlation", default.correlation, boolean),
+            correlation_header: section.or(
+                "correlation_header",
+                default.correlation_header,
+                text(header),
+            ),
+            correlation_aliases: section.many("correlation_aliases", header),
             topics: rules.iter().filter_map(topic_mode).collect(),
         }
     }
@@ -84,13 +134,68 @@ impl ContextConfig {
         let topics: Vec<Value> = topics
             .map(|rule| json!({"match": rule.pattern.as_str(), "mode": rule.mode.as_str()}))
             .collect();
-        json!({"mode": self.mode.as_str(), "topics": topics})
+        json!({
+            "mode": self.mode.as_str(),
+            "headers": self.headers.as_str(),
+            "correlation": self.correlation,
+            "correlation_header": self.correlation_header,
+            "correlation_aliases": self.correlation_aliases,
+            "topics": topics,
+        })
     }
+}
+
+/// The `sampling` section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SamplingConfig {
+    /// Traces recorded per second and topic.
+    pub traces_per_second_per_topic: NonZeroU32,
+}
+
+impl Default for SamplingConfig {
+    fn default() -> Self {
+        Self {
+            traces_per_second_per_topic: NonZeroU32::MIN.saturating_add(9),
+        }
+    }
+}
+
+impl SamplingConfig {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        let key = "traces_per_second_per_topic";
+        let rate = section.optional(key, integer::<u32>(1..=1_000_000));
+        Self {
+            traces_per_second_per_topic: rate
+                .and_then(NonZeroU32::new)
+                .unwrap_or(default.traces_per_second_per_topic),
+        }
+    }
+
+    pub(super) fn to_json(self) -> Value {
+        json!({"traces_per_second_per_topic": self.traces_per_second_per_topic})
+    }
+}
+
+/// A header name that may carry a correlation id.
+fn header(name: &str) -> Result<String, String> {
+    let taken = ["traceparent", "tracestate"].iter();
+    let visible = name.bytes().all(|b| b.is_ascii_graphic());
+    if !(1..=249).contains(&name.len()) || !visible {
+        return Err("is no header name, allowed: 1 to 249 visible ASCII characters".to_owned());
+    }
+    if taken
+        .into_iter()
+        .any(|taken| taken.eq_ignore_ascii_case(name))
+    {
+        return Err("belongs to W3C Trace Context, allowed: another name".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 fn topic_mode(rule: &Section<'_>) -> Option<TopicMode> {
     let pattern = rule.required("match", "a regular expression", text(str::parse));
-    let mode = rule.required("mode", "observe, off", Mode::parse);
+    let mode = rule.required("mode", "inject, observe, off", Mode::parse);
     Some(TopicMode {
         pattern: pattern?,
         mode: mode?,

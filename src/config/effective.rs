@@ -29,6 +29,7 @@ impl Config {
         json!({
             "kafka": self.kafka.to_json(),
             "context": self.context.to_json(),
+            "sampling": self.sampling.to_json(),
             "objectives": objectives,
             "metrics": self.metrics.to_json(),
             "names": names,

@@ -26,8 +26,12 @@ pub struct LimitsConfig {
     pub connections: NonZeroUsize,
     /// Largest frame from either side, in bytes.
     pub frame_bytes: u32,
+    /// Largest Produce request whose records are edited, in bytes; also the records of one batch, decompressed.
+    pub edit_frame_bytes: NonZeroUsize,
     /// Memory for frames that are rewritten, all connections together, in bytes.
     pub edit_bytes_total: NonZeroUsize,
+    /// Processor time per second and topic for opening and packing compressed batches, in milliseconds.
+    pub edit_cpu_ms_per_second: NonZeroUsize,
     /// Memory for what waits for the telemetry runtime, in bytes.
     pub telemetry_bytes: NonZeroUsize,
     /// Events that may wait for the telemetry runtime.
@@ -41,7 +45,9 @@ impl Default for LimitsConfig {
         Self {
             connections: nonzero(1_000),
             frame_bytes: 104_857_600,
+            edit_frame_bytes: nonzero(4_194_304),
             edit_bytes_total: nonzero(33_554_432),
+            edit_cpu_ms_per_second: nonzero(250),
             telemetry_bytes: nonzero(16_777_216),
             queue_events: nonzero(16_384),
             in_flight_requests: nonzero(4_096),
@@ -59,6 +65,16 @@ impl LimitsConfig {
                 "frame_bytes",
                 default.frame_bytes,
                 integer(1_024..=2_147_483_647),
+            ),
+            edit_frame_bytes: limit(
+                "edit_frame_bytes",
+                default.edit_frame_bytes,
+                1_024..=104_857_600,
+            ),
+            edit_cpu_ms_per_second: limit(
+                "edit_cpu_ms_per_second",
+                default.edit_cpu_ms_per_second,
+                1..=1_000,
             ),
             edit_bytes_total: limit(
                 "edit_bytes_total",
@@ -83,7 +99,9 @@ impl LimitsConfig {
         json!({
             "connections": self.connections,
             "frame_bytes": self.frame_bytes,
+            "edit_frame_bytes": self.edit_frame_bytes,
             "edit_bytes_total": self.edit_bytes_total,
+            "edit_cpu_ms_per_second": self.edit_cpu_ms_per_second,
             "telemetry_bytes": self.telemetry_bytes,
             "queue_events": self.queue_events,
             "in_flight_requests": self.in_flight_requests,

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub use address::{AddressError, HostPort, ListenAddress, ListenHost};
 pub use admin::{AdminConfig, LogConfig, LogFormat, LogLevel, Token};
-pub use context::{ContextConfig, Mode, TopicMode};
+pub use context::{ContextConfig, Headers, Mode, SamplingConfig, TopicMode};
 pub use effective::{Changes, changes};
 pub use fault::{Fault, Faults, Origin};
 pub use kafka::KafkaConfig;
@@ -47,6 +47,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// What is done with records.
     pub context: ContextConfig,
+    /// How many traces are recorded.
+    pub sampling: SamplingConfig,
     /// In the order written.
     pub objectives: Vec<ObjectiveConfig>,
     /// What is kept as series.
@@ -70,6 +72,7 @@ impl Default for Config {
         Self {
             kafka: KafkaConfig::default(),
             context: ContextConfig::default(),
+            sampling: SamplingConfig::default(),
             objectives: Vec::new(),
             metrics: MetricsConfig::default(),
             names: Vec::new(),
@@ -111,6 +114,7 @@ impl Config {
         Self {
             kafka: KafkaConfig::read(&root.section("kafka")),
             context: ContextConfig::read(&root.section("context")),
+            sampling: SamplingConfig::read(&root.section("sampling")),
             objectives: ObjectiveConfig::read_all(root),
             metrics: MetricsConfig::read(&root.section("metrics")),
             names: NameRule::read_all(root),

@@ -59,8 +59,10 @@ const KAFKA: &[Key] = &[
 const CONTEXT: &[Key] = &[
     key("mode", One),
     key("topics", Rules(&[key("match", One), key("mode", One)])),
-    key("headers", Later),
-    key("correlation_header", Later),
+    key("headers", One),
+    key("correlation", One),
+    key("correlation_header", One),
+    key("correlation_aliases", Many),
 ];
 
 const OBJECTIVE: &[Key] = &[
@@ -80,11 +82,12 @@ const METRICS: &[Key] = &[
 const LIMITS: &[Key] = &[
     key("connections", One),
     key("frame_bytes", One),
+    key("edit_frame_bytes", One),
     key("edit_bytes_total", One),
+    key("edit_cpu_ms_per_second", One),
     key("telemetry_bytes", One),
     key("queue_events", One),
     key("in_flight_requests", One),
-    key("edit_frame_bytes", Later),
 ];
 
 const PROXY: &[Key] = &[
@@ -96,6 +99,13 @@ const PROXY: &[Key] = &[
 pub(super) const ROOT: &[Key] = &[
     key("kafka", Section(KAFKA)),
     key("context", Section(CONTEXT)),
+    key(
+        "sampling",
+        Section(&[
+            key("traces_per_second_per_topic", One),
+            key("always", Later),
+        ]),
+    ),
     key("objectives", Rules(OBJECTIVE)),
     key("metrics", Section(METRICS)),
     key("names", Rules(&[key("match", One), key("as", One)])),
@@ -112,7 +122,6 @@ pub(super) const ROOT: &[Key] = &[
     key("schema", Later),
     key("owners", Later),
     key("otlp", Later),
-    key("sampling", Later),
     key("redaction", Later),
 ];
 

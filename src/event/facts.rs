@@ -67,6 +67,19 @@ pub struct ProducedPart {
     pub max_timestamp_ms: i64,
     /// How it ended.
     pub outcome: PublishOutcome,
+    /// What was added to its records.
+    pub injection: Injection,
+}
+
+/// What was added to the records of one partition in a publish request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Injection {
+    /// Records of a batch that was edited; a record that lacked nothing is among them.
+    pub records: u64,
+    /// Why nothing was added, in a topic whose mode asks for it. Bounded set, the metric label.
+    pub skipped: Option<&'static str>,
+    /// The error with which the broker refused the edited batch.
+    pub refused: Option<&'static str>,
 }
 
 /// Identity of an idempotent batch (KIP-98): the same triple for one partition is a retry.

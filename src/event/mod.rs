@@ -17,9 +17,9 @@ pub use counters::{
     FrameMode,
 };
 pub use facts::{
-    BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Facts, Membership, MembershipChange,
-    PartitionSet, Positions, Produced, ProducedPart, ProducerSequence, PublishOutcome, Settled,
-    SettledPart, TopicSeen,
+    BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Facts, Injection, Membership,
+    MembershipChange, PartitionSet, Positions, Produced, ProducedPart, ProducerSequence,
+    PublishOutcome, Settled, SettledPart, TopicSeen,
 };
 
 /// A name that came from outside (topic, group, client): shared, never copied per event.

@@ -183,6 +183,12 @@ families! {
         "Records handed to a consumer: fetched less aborted, control and those before the offset asked for";
     DeliveredBytes "throughline_delivered_bytes_total" Counter Bytes Traffic ["topic" "group"] Latency
         "Bytes on the wire of the batches that held delivered records";
+    InjectedRecords "throughline_injected_records_total" Counter Records Traffic ["topic"] Latency
+        "Records of batches that were given headers, every attempt";
+    InjectionSkipped "throughline_injection_skipped_total" Counter One Traffic ["topic" "reason"] Latency
+        "Records that were to be given headers and were sent as they came, every attempt";
+    InjectionRefused "throughline_injection_refused_total" Counter One Traffic ["topic" "error"] Latency
+        "Batches with added headers that the broker refused; each was repaired before the client saw it";
     FetchFailures "throughline_fetch_failures_total" Counter One Traffic ["topic" "error"] Latency
         "Errors of partitions in fetch answers";
     RequestFailures "throughline_request_failures_total" Counter One Traffic ["api" "error"] Latency

@@ -91,6 +91,7 @@ fn produced(topic: &str, outcome: PublishOutcome) -> Facts {
             base_timestamp_ms: 0,
             max_timestamp_ms: 0,
             outcome,
+            injection: crate::event::Injection::default(),
         }],
     })
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::names::Names;
 use crate::{
     event::{
-        Answer, Delivered, Direction, Event, EventKind, Facts, Failure, Name, Produced,
-        PublishOutcome, Settled,
+        Answer, Delivered, Direction, Event, EventKind, Facts, Failure, Injection, Name, Produced,
+        ProducedPart, PublishOutcome, Settled,
     },
     metrics::{Id, Recorder},
 };
@@ -84,11 +84,30 @@ fn batches(produced: &Produced, recorder: &mut Recorder, names: &mut Names) {
         let topic = names.label(&part.topic);
         let count = u64::from(part.batches);
         recorder.add(Id::ProducedBatches, &[&*topic, part.codec.as_str()], count);
+        injection(part, &topic, recorder);
         if part.records > 0 && count > 0 {
             #[allow(clippy::cast_precision_loss, reason = "records of one request")]
             let mean = part.records as f64 / count as f64;
             recorder.observe(Id::BatchRecords, &[&*topic], mean, count);
         }
+    }
+}
+
+fn injection(part: &ProducedPart, topic: &str, recorder: &mut Recorder) {
+    let Injection {
+        records,
+        skipped,
+        refused,
+    } = part.injection;
+    if records > 0 {
+        recorder.add(Id::InjectedRecords, &[topic], records);
+    }
+    if let Some(reason) = skipped {
+        // Formats before v2 do not tell how many.
+        recorder.add(Id::InjectionSkipped, &[topic, reason], part.records.max(1));
+    }
+    if let Some(error) = refused {
+        recorder.add(Id::InjectionRefused, &[topic, error], 1);
     }
 }
 

@@ -110,6 +110,12 @@ impl CorrelationNames {
         Self(names)
     }
 
+    /// The name to write.
+    #[must_use]
+    pub fn preferred(&self) -> &str {
+        self.0.first().map_or(CORRELATION_ID, String::as_str)
+    }
+
     /// How much a header of this key is preferred: 0 most.
     fn rank(&self, key: &[u8]) -> Option<usize> {
         self.0
@@ -125,6 +131,8 @@ pub struct Carried<'r> {
     pub traceparent: Option<Result<Traceparent, TraceparentFault>>,
     /// The list that goes with it; empty where there is none or it breaks its grammar.
     pub tracestate: Tracestate<'r>,
+    /// A `tracestate` header is there, readable or not.
+    pub has_tracestate: bool,
     /// Another tracer's context.
     pub foreign: Option<ForeignFormat>,
     /// The correlation id, where it is text; of several the one under the most preferred name, of those the last.
@@ -146,6 +154,7 @@ impl<'r> Carried<'r> {
             if key.eq_ignore_ascii_case(TRACEPARENT.as_bytes()) {
                 carried.traceparent = Some(Traceparent::parse(value.unwrap_or_default()));
             } else if key.eq_ignore_ascii_case(TRACESTATE.as_bytes()) {
+                carried.has_tracestate = true;
                 if states.len() < TRACESTATE_MEMBERS_MAX {
                     states.extend(value);
                 }

@@ -6,17 +6,21 @@
 
 mod carried;
 mod derived;
+mod ids;
 mod sampling;
 mod send;
 mod traceparent;
 mod tracestate;
+mod write;
 
 pub use carried::{Carried, CorrelationNames, ForeignFormat};
 pub use derived::derive;
+pub use ids::IdSource;
 pub use sampling::{RANDOMNESS_MAX, Sampling};
 pub use send::{Evidence, SENT_MEMBER, Sent};
 pub use traceparent::{SpanId, TraceId, Traceparent, TraceparentFault};
 pub use tracestate::{TRACESTATE_MEMBERS_MAX, Tracestate};
+pub use write::{HeaderChoice, NewContext};
 
 /// Header that carries the trace id and the span id (W3C Trace Context).
 pub const TRACEPARENT: &str = "traceparent";

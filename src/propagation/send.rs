@@ -106,18 +106,25 @@ impl Sent {
 
     /// The member's value. A time before 1970 or after the year 10000 is written as the nearest that fits.
     #[must_use]
-    pub fn format(self) -> String {
+    pub fn encode(self) -> [u8; CHARACTERS] {
         let place = Evidence::ALL.iter().position(|e| *e == self.evidence);
         let number = place.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
         let [_, _, time @ ..] = self.at_ms.clamp(0, (1 << 48) - 1).to_be_bytes();
-        let parent = self.parent.map_or([0; 8], SpanId::bytes);
-        let bytes = [&[VERSION << 4 | number][..], &time, &parent].concat();
-        let mut out = String::with_capacity(CHARACTERS);
-        for [first, second, third] in bytes.as_chunks::<3>().0 {
+        let mut bytes = [0; BYTES];
+        let fields = [VERSION << 4 | number]
+            .into_iter()
+            .chain(time)
+            .chain(self.parent.map_or([0; 8], SpanId::bytes));
+        for (room, byte) in bytes.iter_mut().zip(fields) {
+            *room = byte;
+        }
+        let mut out = [b'A'; CHARACTERS];
+        let quads = out.as_chunks_mut::<4>().0.iter_mut();
+        for (four, [first, second, third]) in quads.zip(bytes.as_chunks::<3>().0) {
             let bits = u32::from_be_bytes([0, *first, *second, *third]);
-            for shift in [18, 12, 6, 0] {
+            for (room, shift) in four.iter_mut().zip([18, 12, 6, 0]) {
                 let index = usize::try_from(bits >> shift & 0x3f).unwrap_or(0);
-                out.push(ALPHABET.get(index).copied().map_or('A', char::from));
+                *room = ALPHABET.get(index).copied().unwrap_or(b'A');
             }
         }
         out
@@ -134,6 +141,10 @@ mod tests {
     use super::*;
     use crate::propagation::Tracestate;
 
+    fn text(sent: Sent) -> String {
+        String::from_utf8(sent.encode().to_vec()).unwrap()
+    }
+
     #[test]
     fn every_content_comes_back_and_fits_into_a_tracestate() {
         for evidence in Evidence::ALL {
@@ -148,7 +159,7 @@ mod tests {
                         parent,
                         evidence,
                     };
-                    let text = sent.format();
+                    let text = text(sent);
                     assert_eq!(text.len(), CHARACTERS);
                     let header = format!("{SENT_MEMBER}={text}");
                     let state = Tracestate::parse([header.as_bytes()]).unwrap();
@@ -166,17 +177,16 @@ mod tests {
             evidence: Evidence::Key,
         };
         // Python: base64.urlsafe_b64encode(bytes([0x13]) + (1795000000000).to_bytes(6, "big") + bytes.fromhex("00f067aa0ba902b7"))
-        assert_eq!(sent.format(), "EwGh7lZeAADwZ6oLqQK3");
+        assert_eq!(text(sent), "EwGh7lZeAADwZ6oLqQK3");
     }
 
     #[test]
     fn other_versions_and_damage_are_nothing() {
-        let good = Sent {
+        let good = text(Sent {
             at_ms: 1,
             parent: None,
             evidence: Evidence::Root,
-        }
-        .format();
+        });
         assert!(Sent::parse(&good).is_some());
         for bad in [
             "",
@@ -196,12 +206,11 @@ mod tests {
     #[test]
     fn times_that_do_not_fit_are_the_nearest_that_do() {
         let at = |at_ms| {
-            let text = Sent {
+            let text = text(Sent {
                 at_ms,
                 parent: None,
                 evidence: Evidence::Root,
-            }
-            .format();
+            });
             Sent::parse(&text).unwrap().at_ms
         };
         assert_eq!(at(-1), 0);

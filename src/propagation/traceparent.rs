@@ -25,6 +25,15 @@ macro_rules! hex_id {
                 (bytes != [0; $bytes]).then_some(Self(bytes))
             }
 
+            /// The smallest one, for where chance gave zero.
+            pub(super) const FIRST: Self = {
+                let mut bytes = [0; $bytes];
+                if let Some(last) = bytes.last_mut() {
+                    *last = 1;
+                }
+                Self(bytes)
+            };
+
             /// Its bytes, most significant first.
             #[must_use]
             pub const fn bytes(self) -> [u8; $bytes] {
@@ -106,6 +115,18 @@ impl fmt::Display for TraceparentFault {
 impl std::error::Error for TraceparentFault {}
 
 impl Traceparent {
+    /// The header value, version 00.
+    #[must_use]
+    pub fn encode(&self) -> [u8; VERSION_00_BYTES] {
+        let mut out = [b'-'; VERSION_00_BYTES];
+        let flags = if self.sampled { SAMPLED } else { 0 } | if self.random { RANDOM } else { 0 };
+        put_hex(&mut out, 0, &[0]);
+        put_hex(&mut out, 3, &self.trace_id.bytes());
+        put_hex(&mut out, 36, &self.span_id.bytes());
+        put_hex(&mut out, 53, &[flags]);
+        out
+    }
+
     /// Reads a header value. Spaces and tabs around it are allowed, as in HTTP.
     ///
     /// # Errors
@@ -137,6 +158,16 @@ impl Traceparent {
     }
 }
 
+/// Writes `bytes` in lower-case hexadecimal from `at` on; what has no room is left out.
+pub(super) fn put_hex(out: &mut [u8], at: usize, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    let room = out.get_mut(at..).unwrap_or_default();
+    for ([high, low], byte) in room.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        (*high, *low) = (digit(byte >> 4), digit(byte & 0x0f));
+    }
+}
+
 /// Exactly `N` bytes in lower-case hexadecimal.
 pub(super) fn hex<const N: usize>(digits: &[u8]) -> Result<[u8; N], TraceparentFault> {
     let digit = |byte: u8| match byte {
@@ -158,8 +189,7 @@ pub(super) fn hex<const N: usize>(digits: &[u8]) -> Result<[u8; N], TraceparentF
 impl fmt::Display for Traceparent {
     /// Version 00.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags = if self.sampled { SAMPLED } else { 0 } | if self.random { RANDOM } else { 0 };
-        write!(f, "00-{}-{}-{flags:02x}", self.trace_id, self.span_id)
+        f.write_str(str::from_utf8(&self.encode()).unwrap_or_default())
     }
 }
 

@@ -24,7 +24,7 @@ use throughline::{
         dial::HostPort,
         proxy::{
             Handle, Proxy,
-            settings::{Limits, Listen, Modes, Settings, TopicMode},
+            settings::{InjectSettings, Limits, Listen, Modes, Settings, TopicMode},
         },
     },
 };
@@ -92,6 +92,22 @@ pub fn rig_with_ports(broker: SocketAddr, limits: Limits, base: u16) -> Rig {
 
 /// The same, with another name given to clients.
 pub fn rig_with(broker: SocketAddr, limits: Limits, base: u16, advertise: Option<String>) -> Rig {
+    let how = (TopicMode::Observe, InjectSettings::default());
+    rig_in_mode(broker, limits, base, advertise, how)
+}
+
+/// A proxy that injects into every topic, or that treats records in another way.
+pub fn rig_that(broker: SocketAddr, mode: TopicMode, inject: InjectSettings) -> Rig {
+    rig_in_mode(broker, limits(), 0, None, (mode, inject))
+}
+
+fn rig_in_mode(
+    broker: SocketAddr,
+    limits: Limits,
+    base: u16,
+    advertise: Option<String>,
+    (mode, inject): (TopicMode, InjectSettings),
+) -> Rig {
     let listen = Listen {
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         port: 0,
@@ -108,12 +124,13 @@ pub fn rig_with(broker: SocketAddr, limits: Limits, base: u16, advertise: Option
         },
         advertise,
         tls: None,
+        inject,
         limits,
         connect_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(5),
     };
     let modes = Arc::new(ArcSwap::from_pointee(Modes {
-        default: TopicMode::Observe,
+        default: mode,
         topics: Vec::new(),
     }));
     let counters = Arc::new(DataplaneCounters::default());

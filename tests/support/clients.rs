@@ -221,6 +221,21 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Takes off what injection adds by default, which must be there once, whole, and behind everything else.
+    #[track_caller]
+    pub(crate) fn without_context(mut self) -> Self {
+        const ADDED: [&str; 3] = ["traceparent", "tracestate", "correlation-id"];
+        let of_client = self.headers.len().saturating_sub(ADDED.len());
+        let added = self.headers.split_off(of_client);
+        let keys: Vec<&str> = added.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ADDED, "at the end of {self:?}");
+        for key in ADDED {
+            let again = self.headers.iter().any(|(known, _)| known == key);
+            assert!(!again, "{key} is there twice: {self:?}");
+        }
+        self
+    }
+
     #[track_caller]
     pub(crate) fn from_json(line: &Value) -> Self {
         let number = |name: &str| {

@@ -11,7 +11,7 @@ use crate::{
         dial::HostPort,
         proxy::{
             Handle, Proxy,
-            settings::{Limits, Listen, Modes, Settings, TopicMode},
+            settings::{InjectSettings, Limits, Listen, Modes, Settings, TopicMode},
         },
     },
 };
@@ -41,6 +41,7 @@ fn proxy(bootstrap: &str) -> (String, Handle) {
         broker_listen: any,
         advertise: None,
         tls: None,
+        inject: InjectSettings::default(),
         limits: Limits {
             connections: 100,
             frame_bytes: 100 << 20,

@@ -43,7 +43,8 @@ pub(crate) fn edit(
     }
 }
 
-fn reframe(frame: &[u8], header: usize, body: &[u8]) -> Vec<u8> {
+/// The frame with another body. `header` counts frame length and header.
+pub(crate) fn reframe(frame: &[u8], header: usize, body: &[u8]) -> Vec<u8> {
     let length = header
         .saturating_sub(LENGTH_BYTES)
         .saturating_add(body.len());

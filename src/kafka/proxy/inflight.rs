@@ -12,7 +12,10 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::facts::RequestFacts;
+use super::{
+    facts::RequestFacts,
+    inject::{Edit, repair::Repair},
+};
 use crate::{
     event::Name,
     kafka::wire::{api::ApiKey, policy::Policy},
@@ -28,6 +31,37 @@ pub(crate) struct Pending {
     pub(crate) client: Name,
     pub(crate) sent: Instant,
     pub(crate) facts: RequestFacts,
+    pub(crate) after: After,
+}
+
+/// What is to be done with the answer beyond reading it.
+#[derive(Debug, Default)]
+pub(crate) enum After {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The request was held for an edit: its answer teaches.
+    Edited(Box<Edit>),
+    /// The request is a second attempt of ours.
+    Again(Box<Repair>),
+}
+
+impl After {
+    /// Nothing may be sent behind the request until it is answered.
+    pub(crate) fn is_guarded(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Edited(edit) => edit.is_guarded(),
+            Self::Again(_) => true,
+        }
+    }
+}
+
+/// A request of ours that the direction to the broker is to send.
+#[derive(Debug)]
+pub(crate) struct Resend {
+    pub(crate) frame: Vec<u8>,
+    pub(crate) pending: Box<Pending>,
 }
 
 /// What the next bytes from the broker answer.
@@ -56,6 +90,7 @@ struct Inner {
     raw_sasl: Option<RawSasl>,
     mechanism: Option<&'static str>,
     given_member: Option<Name>,
+    resend: Option<Resend>,
 }
 
 /// Shared by the two directions of one connection.
@@ -63,6 +98,10 @@ struct Inner {
 pub(crate) struct InFlight {
     inner: Mutex<Inner>,
     tunnel: AtomicBool,
+    /// The last request sent is guarded: nothing may follow it before its answer.
+    closed: AtomicBool,
+    /// No answer will come any more.
+    ended: AtomicBool,
     /// Something of our own waits in the queue, or a tunnel begins. Both directions are polled by one task, in an order
     /// that lets the responses see this at once.
     news: AtomicBool,
@@ -77,6 +116,12 @@ impl InFlight {
 
     pub(crate) fn push(&self, expected: Expected) {
         let ours = matches!(expected, Expected::Ours(_));
+        if let Expected::Answer(pending) = &expected
+            && pending.after.is_guarded()
+            && !self.ended.load(Ordering::Acquire)
+        {
+            self.closed.store(true, Ordering::Release);
+        }
         self.lock().queue.push_back(expected);
         if ours {
             self.news.store(true, Ordering::Release);
@@ -99,20 +144,55 @@ impl InFlight {
         }
     }
 
+    /// Whether nothing may be sent now, but what [`Self::take_resend`] gives.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// What was guarded has been answered for good.
+    pub(crate) fn open(&self) {
+        if self.is_closed() && self.lock().resend.is_none() {
+            self.closed.store(false, Ordering::Release);
+            self.changed_room.notify_one();
+        }
+    }
+
+    /// No answer will come any more, or none can be matched: nothing waits for one from now on.
+    pub(crate) fn give_up(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.closed.store(false, Ordering::Release);
+        self.changed_room.notify_one();
+    }
+
+    /// Asks the direction to the broker to send this, which is closed and waits.
+    pub(crate) fn resend(&self, resend: Resend) {
+        self.lock().resend = Some(resend);
+        self.changed_room.notify_one();
+    }
+
+    pub(crate) fn take_resend(&self) -> Option<Resend> {
+        self.lock().resend.take()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.lock().queue.len()
     }
 
     /// Everything that will never be answered.
     pub(crate) fn drain(&self) -> Vec<Pending> {
-        let queue = std::mem::take(&mut self.lock().queue);
-        queue
-            .into_iter()
-            .filter_map(|expected| match expected {
-                Expected::Answer(pending) => Some(*pending),
-                Expected::RawToken | Expected::Ours(_) => None,
-            })
-            .collect()
+        let mut inner = self.lock();
+        let queue = std::mem::take(&mut inner.queue);
+        let resend = inner.resend.take().map(|resend| resend.pending);
+        let answers = queue.into_iter().filter_map(|expected| match expected {
+            Expected::Answer(pending) => Some(pending),
+            Expected::RawToken | Expected::Ours(_) => None,
+        });
+        // What was sent again is the client's request still.
+        let of_client = |pending: Box<Pending>| match pending.after {
+            After::Again(repair) => repair.client,
+            _ => *pending,
+        };
+        resend.into_iter().chain(answers).map(of_client).collect()
     }
 
     /// The SASL mechanism that the broker agreed to.
@@ -166,6 +246,7 @@ impl InFlight {
     /// From now on both directions pass unread.
     pub(crate) fn begin_tunnel(&self) {
         self.tunnel.store(true, Ordering::Release);
+        self.give_up();
         self.news.store(true, Ordering::Release);
     }
 

@@ -13,6 +13,7 @@ mod delivered;
 mod edits;
 mod facts;
 mod inflight;
+mod inject;
 mod lane;
 mod notice;
 mod pool;
@@ -83,12 +84,14 @@ impl Proxy {
         counters: Arc<DataplaneCounters>,
         observer: Arc<dyn Observer>,
     ) -> io::Result<Self> {
+        let inject_settings = settings.inject.clone();
         let bootstrap = brokers::bind(&settings.listen.addresses, settings.listen.port)?;
         let (new_listeners, receiver) = mpsc::channel(NEW_LISTENERS);
         let (drain, draining) = watch::channel(false);
         let shared = Arc::new(Shared {
             brokers: Brokers::new(settings.broker_listen.clone()),
             settings,
+            inject: inject::Injector::new(inject_settings),
             modes,
             counters,
             observer,
@@ -178,6 +181,11 @@ impl Handle {
     /// Tells the cluster id, learnt by a question of our own.
     pub fn learn_cluster(&self, id: &str) {
         self.shared.learn_cluster(id);
+    }
+
+    /// Topics whose injection a refusal ended begin anew: for when the operator changed something.
+    pub fn forget_refusals(&self) {
+        self.shared.inject.forget_refusals();
     }
 
     /// (node id, advertised address, local port) of every broker named so far.

@@ -1,7 +1,7 @@
 //! A Produce request as it streams by: what is in it, per partition.
 
 use crate::{
-    event::{Codec, Name, ProducedPart, ProducerSequence, PublishOutcome},
+    event::{Codec, Injection, Name, ProducedPart, PublishOutcome},
     kafka::wire::{
         batch::BatchHeader,
         reader::TopicRef,
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-use super::shared::Shared;
+use super::{inject::sequence, shared::Shared};
 
 /// Partitions kept per request; more are passed and not reported.
 const PARTS_MAX: usize = 10_000;
@@ -88,6 +88,7 @@ impl Sink for ProducedSink<'_> {
             base_timestamp_ms: 0,
             max_timestamp_ms: 0,
             outcome: PublishOutcome::Lost,
+            injection: Injection::default(),
         });
     }
 
@@ -99,13 +100,7 @@ impl Sink for ProducedSink<'_> {
             if part.batches == 0 {
                 part.codec = codec(header.codec());
                 part.base_timestamp_ms = base;
-                part.sequence = (header.producer_id >= 0 && header.base_sequence >= 0).then_some(
-                    ProducerSequence {
-                        producer_id: header.producer_id,
-                        epoch: header.producer_epoch,
-                        base_sequence: header.base_sequence,
-                    },
-                );
+                part.sequence = sequence(*header);
             }
             part.batches = part.batches.saturating_add(1);
             part.records = part

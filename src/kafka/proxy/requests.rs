@@ -1,7 +1,8 @@
 //! The direction from client to broker.
 //!
 //! Reads each request's header, decides what is done with the body, and puts the request into the in-flight queue before
-//! its last byte leaves. Must not change a request: the one that is not passed on is an ApiVersions request from the future.
+//! its last byte leaves. Must not change a request but by `inject`; the one that is not passed on is an ApiVersions request from the
+//! future.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     connection::Context,
     facts::{RequestFacts, read_request},
-    inflight::{Expected, Pending},
+    inflight::{After, Expected, Pending},
+    inject::{self, HeldRequest, Injected},
     lane::{Lane, LaneResult},
     pool::CHUNK_BYTES,
     produced::ProducedSink,
@@ -88,6 +90,17 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    while context.in_flight.is_closed() {
+        lane.flush().await?;
+        if let Some(again) = context.in_flight.take_resend() {
+            context.in_flight.push(Expected::Answer(again.pending));
+            lane.write(&again.frame).await?;
+            continue;
+        }
+        if context.in_flight.is_closed() {
+            context.in_flight.changed_room.notified().await;
+        }
+    }
     while context.in_flight.len() >= context.shared.settings.limits.in_flight_requests {
         lane.flush().await?;
         context.in_flight.changed_room.notified().await;
@@ -153,6 +166,13 @@ where
         return answer_version_from_the_future(context, lane, &header, total).await;
     }
     note_skipped(context, header.api, skipped);
+    if header.api == ApiKey::PRODUCE
+        && policy.request == Decode::Scanned
+        && header.readable
+        && context.shared.modes.load().injects()
+    {
+        return held_produce(context, lane, header, policy, total).await;
+    }
     let body = total.saturating_sub(header.length);
     lane.pass(header.length);
     let request = if header.readable {
@@ -177,8 +197,116 @@ where
     if !done {
         return Ok(false);
     }
-    sent(context, header, policy, facts, answered);
+    sent(context, header, policy, facts, answered, After::Nothing);
     Ok(true)
+}
+
+/// Holds a Produce request, edits it and sends it; streams it where it cannot be held.
+async fn held_produce<R, W>(
+    context: &Context,
+    lane: &mut Lane<R, W>,
+    header: Header,
+    policy: Policy,
+    total: usize,
+) -> LaneResult<bool>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let shared = &context.shared;
+    let in_lane = total <= CHUNK_BYTES;
+    // What fits into the lane's own buffer takes no more memory.
+    let room = if in_lane {
+        None
+    } else {
+        match shared.inject.hold(total) {
+            Some(room) => Some(room),
+            None => return unheld_produce(context, lane, header, policy, total).await,
+        }
+    };
+    let mut held = Vec::new();
+    let whole = if in_lane {
+        lane.need(total).await?
+    } else {
+        lane.hold(total, &mut held).await?
+    };
+    if !whole {
+        lane.write(&held).await?;
+        return Ok(false);
+    }
+    let frame = if in_lane {
+        lane.available().get(..total).unwrap_or_default()
+    } else {
+        &held
+    };
+    let mut sink = ProducedSink::new(shared);
+    let body = frame.get(header.length..).unwrap_or_default();
+    let mut scanner = Scanner::new(Message::ProduceRequest, header.version);
+    let injected = match scanner.feed(body, &mut sink) {
+        Ok(_) => {
+            let request = HeldRequest {
+                frame,
+                header: header.length,
+                version: header.version,
+            };
+            shared
+                .inject
+                .edit(shared, request, &mut sink.parts, Stamp::now())
+        }
+        Err(error) => {
+            context.decode_fault(header.api, error);
+            Injected::default()
+        }
+    };
+    let mode = if injected.frame.is_some() {
+        FrameMode::Edited
+    } else {
+        FrameMode::Observed
+    };
+    shared.counters.add_frame(header.api.0, mode);
+    let (facts, answered) = produce_facts(sink);
+    let after = injected.edit.map_or(After::Nothing, After::Edited);
+    sent(context, header, policy, facts, answered, after);
+    match injected.frame {
+        Some(edited) => {
+            lane.write(&edited).await?;
+            if in_lane {
+                lane.discard(total);
+            }
+        }
+        None if in_lane => lane.pass(total),
+        None => lane.write(&held).await?,
+    }
+    drop(room);
+    Ok(true)
+}
+
+/// A Produce request that would have been edited, but is too large or finds no room.
+async fn unheld_produce<R, W>(
+    context: &Context,
+    lane: &mut Lane<R, W>,
+    header: Header,
+    policy: Policy,
+    total: usize,
+) -> LaneResult<bool>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    lane.pass(header.length);
+    let body = total.saturating_sub(header.length);
+    let (done, mut facts, answered) = scan(context, lane, &header, body).await?;
+    context
+        .shared
+        .counters
+        .add_frame(header.api.0, FrameMode::Observed);
+    if let RequestFacts::Produce { parts, .. } = &mut facts {
+        inject::not_held(&context.shared, parts);
+    }
+    if done {
+        sent(context, header, policy, facts, answered, After::Nothing);
+    }
+    Ok(done)
 }
 
 fn note_skipped(context: &Context, api: ApiKey, skipped: Option<Skipped>) {
@@ -278,13 +406,19 @@ where
     if let Some(error) = fault {
         context.decode_fault(header.api, error);
     }
+    let (facts, answered) = produce_facts(sink);
+    Ok((done, facts, answered))
+}
+
+/// What was read of a Produce request, and whether it will be answered.
+fn produce_facts(sink: ProducedSink<'_>) -> (RequestFacts, bool) {
     let answered = sink.acks != 0;
     let facts = RequestFacts::Produce {
         acks: sink.acks,
         transactional: sink.transactional,
         parts: sink.parts,
     };
-    Ok((done, facts, answered))
+    (facts, answered)
 }
 
 /// Streams a small request and reads it once it is complete.
@@ -389,7 +523,14 @@ where
 }
 
 /// The request is about to leave whole.
-fn sent(context: &Context, header: Header, policy: Policy, facts: RequestFacts, answered: bool) {
+fn sent(
+    context: &Context,
+    header: Header,
+    policy: Policy,
+    facts: RequestFacts,
+    answered: bool,
+    after: After,
+) {
     let at = Stamp::now();
     context.seen_client(&header.client, &facts, at);
     if answered {
@@ -401,6 +542,7 @@ fn sent(context: &Context, header: Header, policy: Policy, facts: RequestFacts, 
             client: header.client,
             sent: at.mono,
             facts,
+            after,
         })));
     } else if let RequestFacts::Produce {
         acks,

@@ -12,6 +12,7 @@ use super::{
     edits,
     facts::RequestFacts,
     inflight::{Expected, Pending},
+    inject::repair::{self, Verdict},
     lane::{Lane, LaneResult},
     pool::CHUNK_BYTES,
     requests::End,
@@ -67,6 +68,8 @@ where
         }
         context.in_flight.changed_room.notify_one();
     }
+    // No answer will come any more that could open it.
+    context.in_flight.give_up();
     lane.finish().await?;
     Ok(End::Eof)
 }
@@ -125,6 +128,7 @@ where
     };
     let header = response_header(lane, &pending, total).await?;
     let Some(header) = header else {
+        context.in_flight.give_up();
         return lane.stream(total, |_| {}).await;
     };
     let mode = match pending.policy.response {
@@ -227,38 +231,84 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let guarded = pending.after.is_guarded();
+    let open = || {
+        if guarded {
+            context.in_flight.open();
+        }
+    };
     if total <= CHUNK_BYTES {
         if !lane.need(total).await? {
             return Ok(false);
         }
         let frame = lane.available().get(..total).unwrap_or_default();
-        let (edited, report) = edits::edit(context, &pending, frame, header);
-        match edited {
-            None => lane.pass(total),
-            Some(bytes) => {
-                lane.write(&bytes).await?;
+        match answer(context, pending, frame, header) {
+            Answered::Nothing => {
+                lane.flush().await?;
                 lane.discard(total);
             }
+            Answered::AsIs(pending, report) => {
+                lane.pass(total);
+                answers::emit(context, at, pending, report);
+            }
+            Answered::Instead(bytes, pending, report) => {
+                lane.write(&bytes).await?;
+                lane.discard(total);
+                answers::emit(context, at, pending, report);
+            }
         }
-        answers::emit(context, at, pending, report);
+        open();
         return Ok(true);
     }
     if total > context.shared.settings.limits.edit_bytes {
         context.address_bypass(BypassReason::TooLarge, pending.api);
         let done = lane.stream(total, |_| {}).await?;
         answers::emit(context, at, pending, Report::default());
+        open();
         return Ok(done);
     }
     let mut held = Vec::new();
     let done = lane.hold(total, &mut held).await?;
-    let (edited, report) = if done {
-        edits::edit(context, &pending, &held, header)
-    } else {
-        (None, Report::default())
-    };
-    lane.write(edited.as_deref().unwrap_or(&held)).await?;
-    answers::emit(context, at, pending, report);
-    Ok(done)
+    if !done {
+        lane.write(&held).await?;
+        answers::emit(context, at, pending, Report::default());
+        return Ok(false);
+    }
+    match answer(context, pending, &held, header) {
+        Answered::Nothing => {}
+        Answered::AsIs(pending, report) => {
+            lane.write(&held).await?;
+            answers::emit(context, at, pending, report);
+        }
+        Answered::Instead(bytes, pending, report) => {
+            lane.write(&bytes).await?;
+            answers::emit(context, at, pending, report);
+        }
+    }
+    open();
+    Ok(true)
+}
+
+/// What a response that was held whole becomes.
+enum Answered {
+    /// The client is not answered yet.
+    Nothing,
+    AsIs(Pending, Report),
+    Instead(Vec<u8>, Pending, Report),
+}
+
+fn answer(context: &Context, pending: Pending, frame: &[u8], header: usize) -> Answered {
+    match repair::judge(context, pending, frame, header) {
+        Verdict::Again => Answered::Nothing,
+        Verdict::AsIs(pending) => match edits::edit(context, &pending, frame, header) {
+            (None, report) => Answered::AsIs(pending, report),
+            (Some(bytes), report) => Answered::Instead(bytes, pending, report),
+        },
+        Verdict::Instead(pending, frame, header) => {
+            let (edited, report) = edits::edit(context, &pending, &frame, header);
+            Answered::Instead(edited.unwrap_or(frame), pending, report)
+        }
+    }
 }
 
 /// Streams a response with records through the scanner, and rewrites what follows them.

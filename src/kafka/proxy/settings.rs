@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use crate::kafka::dial::{HostPort, TlsSettings};
+use crate::{
+    kafka::dial::{HostPort, TlsSettings},
+    propagation::{CorrelationNames, HeaderChoice},
+};
 
 /// Where to listen: all addresses on one port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub struct Listen {
 /// What is done with the records of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TopicMode {
+    /// Read while they pass, and given context where they have none.
+    Inject,
     /// Read while they pass.
     Observe,
     /// Passed unread.
@@ -27,6 +32,7 @@ impl TopicMode {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Inject => "inject",
             Self::Observe => "observe",
             Self::Off => "off",
         }
@@ -43,6 +49,15 @@ pub struct Modes {
 }
 
 impl Modes {
+    /// Whether any topic's records may be changed.
+    #[must_use]
+    pub fn injects(&self) -> bool {
+        let rules = self.topics.iter().map(|(_, mode)| mode);
+        rules
+            .chain([&self.default])
+            .any(|m| *m == TopicMode::Inject)
+    }
+
     /// The mode of a topic.
     #[must_use]
     pub fn of(&self, topic: &str) -> TopicMode {
@@ -66,6 +81,40 @@ pub struct Limits {
     pub in_flight_requests: usize,
 }
 
+/// How records are given context, in topics whose mode is inject.
+#[derive(Debug, Clone)]
+pub struct InjectSettings {
+    /// Which headers are added.
+    pub headers: HeaderChoice,
+    /// Whether records that lack a correlation id get one.
+    pub correlation: bool,
+    /// What a correlation id is called: written under the first name, read under all.
+    pub names: CorrelationNames,
+    /// Traces that are recorded, per topic; of the others the context still travels.
+    pub traces_per_second_per_topic: u32,
+    /// A request up to this size is held for the edit, bytes; the same bounds the records of one batch, decompressed.
+    pub frame_bytes: usize,
+    /// All requests held at a time, bytes.
+    pub bytes_total: usize,
+    /// Processor time per second and topic for opening and packing compressed batches.
+    pub compressed_budget: Duration,
+}
+
+impl Default for InjectSettings {
+    /// As the configuration's defaults.
+    fn default() -> Self {
+        Self {
+            headers: HeaderChoice::Full,
+            correlation: true,
+            names: CorrelationNames::default(),
+            traces_per_second_per_topic: 10,
+            frame_bytes: 4 << 20,
+            bytes_total: 32 << 20,
+            compressed_budget: Duration::from_millis(250),
+        }
+    }
+}
+
 /// Settings of the proxy.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -79,6 +128,8 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// TLS towards the brokers.
     pub tls: Option<TlsSettings>,
+    /// Injection.
+    pub inject: InjectSettings,
     /// Limits.
     pub limits: Limits,
     /// For connecting to a broker, name resolution and TLS included.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     brokers::{Bound, Brokers},
+    inject::Injector,
     notice::Notices,
     pool::Pool,
     sessions::Sessions,
@@ -21,6 +22,7 @@ use crate::event::{BypassReason, DataplaneCounters, Observer};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    pub(crate) inject: Injector,
     pub(crate) modes: Arc<ArcSwap<Modes>>,
     pub(crate) counters: Arc<DataplaneCounters>,
     pub(crate) observer: Arc<dyn Observer>,
@@ -43,7 +45,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether the records of a topic are looked at.
     pub(crate) fn observes(&self, topic: &str) -> bool {
-        self.modes.load().of(topic) == TopicMode::Observe
+        self.modes.load().of(topic) != TopicMode::Off
     }
 
     /// The address that stands for a broker, or `None` where it must stay as it is.

@@ -410,5 +410,6 @@ pub(super) fn sent(
         base_timestamp_ms: T0,
         max_timestamp_ms: T0,
         outcome,
+        injection: crate::event::Injection::default(),
     }
 }

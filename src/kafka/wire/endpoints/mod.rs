@@ -22,7 +22,8 @@ pub use trailer::{
 pub use whole::{
     CoordinatorSeen, DescribeClusterSeen, FindCoordinatorSeen, MetadataSeen, PartitionResult,
     ProduceSeen, ShareAcknowledgeSeen, TopicMetadata, TopicsSeen, describe_cluster,
-    describe_topic_partitions, find_coordinator, metadata, produce_response, share_acknowledge,
+    describe_topic_partitions, find_coordinator, metadata, produce_response, produce_results,
+    share_acknowledge,
 };
 
 /// Gives the (host, port) to put in the place of a (node id, host, port); `None` leaves it as it is.

@@ -3,6 +3,8 @@
 //! Each walker gives the addresses and what else the response tells, in one pass. DescribeTopicPartitions names nodes by id
 //! only and is here because it describes topics as Metadata does.
 
+use std::ops::Range;
+
 use super::{
     super::{
         api::ApiKey,
@@ -326,30 +328,7 @@ pub struct PartitionResult {
 pub fn produce_response(body: &[u8], version: i16) -> Result<ProduceSeen<'_>> {
     let r = &mut open(body, ApiKey::PRODUCE, version, 3)?;
     let mut endpoints = Endpoints::new(r.flexible());
-    let topics = topics(r, version >= 13, |r| {
-        let partition = r.i32("partition")?;
-        let error_code = r.i16("error code")?;
-        let base_offset = r.i64("base offset")?;
-        let append = r.i64("log append time")?;
-        if version >= 5 {
-            r.i64("log start offset")?;
-        }
-        if version >= 8 {
-            r.array("record errors", |r| {
-                r.i32("batch index")?;
-                r.nullable_string_bytes("batch index error message")?;
-                r.skip_tagged()
-            })?;
-            r.nullable_string_bytes("error message")?;
-        }
-        r.skip_tagged()?;
-        Ok(PartitionResult {
-            partition,
-            error_code,
-            base_offset,
-            log_append_time_ms: (append != -1).then_some(append),
-        })
-    })?;
+    let topics = topics(r, version >= 13, |r| produce_partition(r, version))?;
     let throttle_ms = r.i32("throttle time")?;
     if version >= 10 {
         produce_endpoints(r, &mut endpoints)?;
@@ -358,6 +337,47 @@ pub fn produce_response(body: &[u8], version: i16) -> Result<ProduceSeen<'_>> {
         topics,
         throttle_ms,
         endpoints,
+    })
+}
+
+fn produce_partition(r: &mut Reader<'_>, version: i16) -> Result<PartitionResult> {
+    let partition = r.i32("partition")?;
+    let error_code = r.i16("error code")?;
+    let base_offset = r.i64("base offset")?;
+    let append = r.i64("log append time")?;
+    if version >= 5 {
+        r.i64("log start offset")?;
+    }
+    if version >= 8 {
+        r.array("record errors", |r| {
+            r.i32("batch index")?;
+            r.nullable_string_bytes("batch index error message")?;
+            r.skip_tagged()
+        })?;
+        r.nullable_string_bytes("error message")?;
+    }
+    r.skip_tagged()?;
+    Ok(PartitionResult {
+        partition,
+        error_code,
+        base_offset,
+        log_append_time_ms: (append != -1).then_some(append),
+    })
+}
+
+/// Where the result of each partition stands in the body of a ProduceResponse.
+///
+/// # Errors
+/// As [`produce_response`].
+pub fn produce_results(
+    body: &[u8],
+    version: i16,
+) -> Result<Vec<Topic<'_, (PartitionResult, Range<usize>)>>> {
+    let r = &mut open(body, ApiKey::PRODUCE, version, 3)?;
+    topics(r, version >= 13, |r| {
+        let start = r.position();
+        let result = produce_partition(r, version)?;
+        Ok((result, start..r.position()))
     })
 }
 

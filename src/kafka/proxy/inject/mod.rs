@@ -1,0 +1,466 @@
+//! Injection: context and correlation ids on the records of a Produce request.
+//!
+//! A request is held whole, each of its batches edited or left with a reason, and the whole sent on. What the broker has not
+//! yet shown to accept is *guarded*: its original is kept and nothing is sent behind it until the answer is there, so that a
+//! refusal the edit may have caused is repaired before the client sees anything (`repair`). Must not fail: whatever cannot be
+//! edited goes as it came.
+
+mod attempts;
+pub(crate) mod repair;
+mod topic;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use self::{attempts::Attempts, topic::TopicState};
+use super::{
+    edits::reframe,
+    settings::{InjectSettings, Modes, TopicMode},
+    shared::Shared,
+};
+use crate::{
+    event::{
+        Codec, Injection, Name, ProducedPart, ProducerSequence, Reservation, Stamp, UNRESOLVED,
+    },
+    kafka::wire::{
+        batch::BatchHeader,
+        compression,
+        edit::{
+            EditLimits, NewHeaders, append_headers,
+            produce::{ProducePartition, ProduceRequest},
+        },
+        record::Record,
+        splice::{self, Splice},
+    },
+    propagation::{Carried, Evidence, IdSource, NewContext, Sampling, Sent, Traceparent},
+};
+
+/// Topics remembered; records of more are not edited.
+const TOPICS_MAX: usize = 100_000;
+
+/// What all connections share for injecting.
+#[derive(Debug)]
+pub(crate) struct Injector {
+    settings: InjectSettings,
+    topics: RwLock<HashMap<Name, Arc<TopicState>>>,
+    /// Bytes left for frames that are held.
+    room: Arc<AtomicUsize>,
+    attempts: Attempts,
+    random: Option<IdSource>,
+    next: AtomicU64,
+}
+
+/// What is remembered of a request that may have been edited, until its answer.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    parts: Vec<EditedPart>,
+    /// Kept where the request is guarded.
+    original: Option<Original>,
+}
+
+impl Edit {
+    /// Nothing may be sent behind it until it is answered.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.original.is_some()
+    }
+}
+
+#[derive(Debug)]
+struct EditedPart {
+    name: Name,
+    partition: i32,
+    topic: Arc<TopicState>,
+    /// Of the batch as it was sent.
+    bytes: usize,
+    edited: bool,
+    sequence: Option<ProducerSequence>,
+}
+
+/// The request as the client wrote it.
+#[derive(Debug)]
+struct Original {
+    frame: Vec<u8>,
+    /// Bytes of frame length and header.
+    header: usize,
+    _room: Reservation,
+}
+
+/// One held request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeldRequest<'f> {
+    pub(crate) frame: &'f [u8],
+    /// Bytes of frame length and header.
+    pub(crate) header: usize,
+    pub(crate) version: i16,
+}
+
+/// What comes of a held request.
+#[derive(Debug, Default)]
+pub(crate) struct Injected {
+    /// The frame to send instead; `None` = as it is.
+    pub(crate) frame: Option<Vec<u8>>,
+    /// What to remember; `None` = nothing.
+    pub(crate) edit: Option<Box<Edit>>,
+}
+
+impl Injector {
+    pub(crate) fn new(settings: InjectSettings) -> Self {
+        let room = Arc::new(AtomicUsize::new(settings.bytes_total));
+        Self {
+            settings,
+            topics: RwLock::default(),
+            room,
+            attempts: Attempts::default(),
+            random: IdSource::random(),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a request of so many bytes may be held, and the room for it.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<Reservation> {
+        if bytes > self.settings.frame_bytes {
+            return None;
+        }
+        Reservation::take(&self.room, bytes)
+    }
+
+    /// Switched-off topics begin anew: the operator has changed something.
+    pub(crate) fn forget_refusals(&self) {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        for topic in topics.values() {
+            topic.switch_on();
+        }
+    }
+
+    fn topic(&self, name: &Name) -> Option<Arc<TopicState>> {
+        let known = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(name) {
+            return Some(Arc::clone(found));
+        }
+        drop(known);
+        let mut known = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= TOPICS_MAX && !known.contains_key(name) {
+            return None;
+        }
+        Some(Arc::clone(known.entry(Name::clone(name)).or_default()))
+    }
+
+    /// Edits what may be edited, and writes into `parts` (which are in the order of the request) what was done.
+    pub(crate) fn edit(
+        &self,
+        shared: &Shared,
+        held: HeldRequest<'_>,
+        parts: &mut [ProducedPart],
+        at: Stamp,
+    ) -> Injected {
+        let body = held.frame.get(held.header..).unwrap_or_default();
+        let Ok(request) = ProduceRequest::read(body, held.version) else {
+            // The scanner has met and counted the same fault.
+            return Injected::default();
+        };
+        let cluster = shared.cluster_id.borrow().clone().unwrap_or_default();
+        let mut editor = Editor {
+            injector: self,
+            modes: shared.modes.load_full(),
+            cluster,
+            acks: request.acks,
+            at,
+            parts: parts.iter_mut(),
+            done: Vec::new(),
+        };
+        let mut splices = Vec::new();
+        for topic in &request.topics {
+            let name = shared.topics.resolve(topic.topic);
+            for partition in &topic.partitions {
+                splices.extend(editor.partition(&request, &name, partition));
+            }
+        }
+        let done = editor.done;
+        let injected = self.finish(held, body, &splices, done);
+        if injected.frame.is_none() && !splices.is_empty() {
+            for part in parts {
+                part.injection = skipped(part.injection, "memory");
+            }
+        }
+        injected
+    }
+
+    fn finish(
+        &self,
+        held: HeldRequest<'_>,
+        body: &[u8],
+        splices: &[Splice],
+        mut parts: Vec<EditedPart>,
+    ) -> Injected {
+        if splices.is_empty() {
+            // Nothing was edited, but the size of what is accepted teaches.
+            parts.retain(|part| part.bytes > part.topic.batch_bytes_max());
+            let edit = Edit {
+                parts,
+                original: None,
+            };
+            return Injected {
+                frame: None,
+                edit: (!edit.parts.is_empty()).then(|| Box::new(edit)),
+            };
+        }
+        let guarded = parts
+            .iter()
+            .any(|part| part.edited && !part.topic.covers(part.bytes));
+        let original = if guarded {
+            let Some(room) = self.hold(held.frame.len()) else {
+                return Injected::default();
+            };
+            Some(Original {
+                frame: held.frame.to_vec(),
+                header: held.header,
+                _room: room,
+            })
+        } else {
+            None
+        };
+        let Some(body) = splice::apply(body, splices) else {
+            return Injected::default();
+        };
+        Injected {
+            frame: Some(reframe(held.frame, held.header, &body)),
+            edit: Some(Box::new(Edit { parts, original })),
+        }
+    }
+}
+
+fn skipped(was: Injection, reason: &'static str) -> Injection {
+    if was.records == 0 {
+        return was;
+    }
+    Injection {
+        records: 0,
+        skipped: Some(reason),
+        ..was
+    }
+}
+
+/// Goes through the partitions of one request.
+struct Editor<'e, P> {
+    injector: &'e Injector,
+    modes: Arc<Modes>,
+    cluster: String,
+    acks: i16,
+    at: Stamp,
+    /// What the scanner saw, in the same order; topics whose mode is off are not in it.
+    parts: P,
+    done: Vec<EditedPart>,
+}
+
+impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
+    /// The edit of one partition's records; `None` where they stay.
+    fn partition(
+        &mut self,
+        request: &ProduceRequest<'_>,
+        name: &Name,
+        partition: &ProducePartition<'_>,
+    ) -> Option<Splice> {
+        let mode = self.modes.of(name);
+        if mode == TopicMode::Off {
+            return None;
+        }
+        let seen = self.parts.next();
+        let records = partition.records?;
+        if mode != TopicMode::Inject {
+            return None;
+        }
+        match self.records(name, partition.partition, records) {
+            Ok(edited) => {
+                let splice = request.with_records(partition, &edited)?;
+                if let Some(seen) = seen {
+                    seen.injection.records = seen.records;
+                }
+                Some(splice)
+            }
+            Err(reason) => {
+                if let Some(seen) = seen {
+                    seen.injection.skipped = Some(reason);
+                }
+                None
+            }
+        }
+    }
+
+    fn records(
+        &mut self,
+        name: &Name,
+        partition: i32,
+        records: &[u8],
+    ) -> Result<Vec<u8>, &'static str> {
+        if name.as_ref() == UNRESOLVED {
+            return Err("unresolved_topic");
+        }
+        let topic = self.injector.topic(name).ok_or("topics")?;
+        let header = BatchHeader::read(records).ok();
+        let sequence = header.and_then(sequence);
+        let edited = self.edited(name, partition, &topic, header.as_ref(), records);
+        if self.acks != 0 {
+            self.done.push(EditedPart {
+                name: Name::clone(name),
+                partition,
+                topic,
+                bytes: edited.as_ref().map_or(records.len(), Vec::len),
+                edited: edited.is_ok(),
+                sequence,
+            });
+        }
+        edited
+    }
+
+    fn edited(
+        &self,
+        name: &Name,
+        partition: i32,
+        topic: &TopicState,
+        header: Option<&BatchHeader>,
+        records: &[u8],
+    ) -> Result<Vec<u8>, &'static str> {
+        if topic.is_off() {
+            return Err("refused");
+        }
+        // No answer would tell that the broker refused it, and it would close the connection.
+        let blind = self.acks == 0;
+        if blind && !topic.covers(records.len()) {
+            return Err("unproven");
+        }
+        let settings = &self.injector.settings;
+        let limits = EditLimits {
+            body_bytes: settings.frame_bytes,
+            batch_bytes: topic.batch_bytes_max(),
+        };
+        let packed = header.is_some_and(|h| compression::codec(h.codec()) != Codec::None);
+        if packed && !topic.may_spend(self.at.mono, settings.compressed_budget) {
+            return Err("cpu_budget");
+        }
+        let began = tokio::time::Instant::now();
+        let mut writer = self.writer(name, partition, topic, header);
+        let edited = append_headers(records, limits, |_, record, new| writer.write(record, new))
+            .map_err(|untouched| untouched.as_str());
+        if packed {
+            topic.spend(began.elapsed());
+        }
+        match edited {
+            Ok(edited) if blind && !topic.covers(edited.len()) => Err("unproven"),
+            other => other,
+        }
+    }
+
+    fn writer<'w>(
+        &'w self,
+        name: &Name,
+        partition: i32,
+        topic: &TopicState,
+        header: Option<&BatchHeader>,
+    ) -> Writer<'w> {
+        let Self { injector, at, .. } = self;
+        let settings = &injector.settings;
+        let count = header.map_or(0, |h| u64::try_from(h.record_count).unwrap_or(0));
+        let threshold = topic.threshold(at.mono, count, settings.traces_per_second_per_topic);
+        let (ids, first, sent_ms) = match header.and_then(|h| Some((h, sequence(*h)?))) {
+            Some((header, of)) => {
+                let ids = IdSource::of_producer(
+                    &self.cluster,
+                    name,
+                    partition,
+                    of.producer_id,
+                    of.epoch,
+                    header.base_timestamp,
+                );
+                let sent = injector
+                    .attempts
+                    .first_sent(name, partition, of, at.mono, at.wall_ms);
+                let first = u64::try_from(of.base_sequence).unwrap_or(0);
+                (Some(ids), first, sent)
+            }
+            None => (
+                injector.random,
+                injector.next.fetch_add(count, Relaxed),
+                at.wall_ms,
+            ),
+        };
+        Writer {
+            settings,
+            ids,
+            number: first,
+            sent_ms,
+            threshold,
+        }
+    }
+}
+
+/// The idempotent identity of a batch, if it has one.
+pub(crate) fn sequence(header: BatchHeader) -> Option<ProducerSequence> {
+    (header.producer_id >= 0 && header.base_sequence >= 0).then_some(ProducerSequence {
+        producer_id: header.producer_id,
+        epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+    })
+}
+
+/// Writes the headers of one batch, record by record.
+struct Writer<'w> {
+    settings: &'w InjectSettings,
+    ids: Option<IdSource>,
+    number: u64,
+    sent_ms: i64,
+    threshold: u64,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, record: &Record<'_>, new: &mut NewHeaders) {
+        let number = self.number;
+        self.number = number.wrapping_add(1);
+        let Some(ids) = &self.ids else { return };
+        let headers = record.headers().map_while(|header| {
+            let header = header.ok()?;
+            Some((header.key, header.value))
+        });
+        let carried = Carried::read(headers, &self.settings.names);
+        let (trace_id, span_id) = ids.pair(number);
+        let mut traceparent = Traceparent {
+            trace_id,
+            span_id,
+            sampled: false,
+            random: true,
+        };
+        traceparent.sampled = Sampling::default().keeps(&traceparent, self.threshold);
+        let context = NewContext {
+            traceparent,
+            sent: Sent {
+                at_ms: self.sent_ms,
+                parent: None,
+                evidence: Evidence::Root,
+            },
+            sampling: Sampling {
+                threshold: traceparent.sampled.then_some(self.threshold),
+                randomness: None,
+            },
+            inherited: None,
+            correlation: None,
+        };
+        let names = self.settings.correlation.then_some(&self.settings.names);
+        self.settings
+            .headers
+            .write(&carried, &context, names, |key, value| new.push(key, value));
+    }
+}
+
+/// The frame streamed by, because it could not be held.
+pub(crate) fn not_held(shared: &Shared, parts: &mut [ProducedPart]) {
+    let modes = shared.modes.load();
+    for part in parts {
+        if modes.of(&part.topic) == TopicMode::Inject {
+            part.injection.skipped = Some("memory");
+        }
+    }
+}
