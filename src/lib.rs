@@ -5,6 +5,7 @@
 //! exact table, which `ARCHITECTURE.md` prints).
 
 pub mod event;
+pub mod lineage;
 pub mod propagation;
 
 pub mod kafka;

@@ -185,11 +185,11 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "context: {mode: injct}\nlineage: {window_seconds: 300}\nowners: [{match: a, team: b}]\nmetrics: {compatibility: [x]}\n\
+        "context: {mode: injct}\nredaction: {headers: [a]}\nowners: [{match: a, team: b}]\nmetrics: {compatibility: [x]}\n\
          kafka: {sasl: {username: a}}\n",
         &[
             "t.yaml:1: context.mode: `injct` is not known, allowed: inject, observe, off",
-            "t.yaml:2: lineage: not acted on in this version, remove it",
+            "t.yaml:2: redaction: not acted on in this version, remove it",
             "t.yaml:3: owners: not acted on in this version, remove it",
             "t.yaml:4: metrics.compatibility: not acted on in this version, remove it",
             "t.yaml:5: kafka.sasl: not acted on in this version, remove it",
@@ -201,7 +201,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
             "t.yaml:4: log: given twice, first at t.yaml:1",
             "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
-            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, objectives, metrics, names, limits, proxy, admin, log, \
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, objectives, metrics, names, limits, proxy, admin, log, \
              drain_timeout_seconds",
         ],
     ),
@@ -275,7 +275,7 @@ fn every_fault_is_reported_with_its_line() {
 
 #[test]
 fn keys_of_later_versions_are_refused_only_where_they_say_something() {
-    Case::file("lineage:\nowners: []\ndead_letter: {topics: , categories: }\nkafka: {sasl: {mechanism: }}\n").load();
+    Case::file("redaction:\nowners: []\ndead_letter: {topics: , categories: }\nkafka: {sasl: {mechanism: }}\n").load();
     for given in [
         "schema: {format: auto}",
         "otlp: {endpoint: x}",

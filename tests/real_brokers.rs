@@ -37,7 +37,7 @@ impl Way {
     }
 
     fn proxied(kafka: &Kafka) -> Self {
-        let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext)).mode("observe");
+        let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext)).mode("inject");
         let sidecar = Throughline::start(spec);
         Self {
             bootstrap: sidecar.bootstrap(),

@@ -51,7 +51,7 @@ fn sidecar(kafka: &Kafka) -> Throughline {
 }
 
 fn spec(kafka: &Kafka) -> ThroughlineSpec {
-    ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext)).mode("observe")
+    ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext)).mode("inject")
 }
 
 #[track_caller]

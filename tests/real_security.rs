@@ -61,7 +61,7 @@ impl Stage {
 
     /// A sidecar in front of one listener, with the TLS settings that this listener wants.
     fn spec(&self, listener: Listener) -> ThroughlineSpec {
-        let mut spec = ThroughlineSpec::new(&self.kafka.bootstrap(listener)).mode("observe");
+        let mut spec = ThroughlineSpec::new(&self.kafka.bootstrap(listener)).mode("inject");
         if listener.has_tls() {
             spec = spec.set("kafka.tls.ca_file", text(&self.certificates().ca));
         }

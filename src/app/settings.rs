@@ -14,8 +14,11 @@ use crate::{
             HostPort, TlsSettings,
             tls::{TlsError, TlsMaterial, client_config},
         },
-        proxy::settings::{InjectSettings, Limits, Listen, Modes, Settings, TopicMode},
+        proxy::settings::{
+            InjectSettings, Limits, LineageSettings, Listen, Modes, Settings, TopicMode,
+        },
     },
+    lineage::{self, BusinessId, BusinessIds},
     pipeline::{self, Fold},
     propagation::{CorrelationNames, HeaderChoice},
     sli::{Objective, Sli, Stage},
@@ -30,6 +33,7 @@ pub(crate) fn proxy(config: &Config) -> Result<Settings, TlsError> {
         advertise: config.kafka.advertise.clone(),
         tls: config.kafka.tls.as_ref().map(tls).transpose()?,
         inject: inject(config),
+        lineage: lineage(config),
         limits: Limits {
             connections: config.limits.connections.get(),
             frame_bytes: usize::try_from(config.limits.frame_bytes).unwrap_or(usize::MAX),
@@ -62,6 +66,25 @@ fn inject(config: &Config) -> InjectSettings {
         frame_bytes: config.limits.edit_frame_bytes.get(),
         bytes_total: config.limits.edit_bytes_total.get(),
         compressed_budget: Duration::from_millis(cpu_ms),
+    }
+}
+
+/// Lineage.
+fn lineage(config: &Config) -> LineageSettings {
+    let lineage = &config.lineage;
+    let ids = lineage.business_ids.iter().filter_map(|id| match id {
+        config::BusinessId::Header(name) => Some(BusinessId::Header(name.clone())),
+        config::BusinessId::Json(pointer) => Some(BusinessId::Json(pointer.clone())),
+        config::BusinessId::Regex(pattern) => pattern.over_bytes().ok().map(BusinessId::Regex),
+    });
+    LineageSettings {
+        deliveries: lineage::Settings {
+            window: lineage.window,
+            records_max: lineage.records_max.get(),
+            parent_confidence: lineage.parent_confidence,
+        },
+        business: BusinessIds::new(ids.collect()),
+        hold: lineage.hold,
     }
 }
 

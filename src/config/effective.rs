@@ -30,6 +30,7 @@ impl Config {
             "kafka": self.kafka.to_json(),
             "context": self.context.to_json(),
             "sampling": self.sampling.to_json(),
+            "lineage": self.lineage.to_json(),
             "objectives": objectives,
             "metrics": self.metrics.to_json(),
             "names": names,

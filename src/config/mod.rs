@@ -12,6 +12,7 @@ mod fault;
 mod itself;
 mod kafka;
 mod limits;
+mod lineage;
 mod names;
 mod objectives;
 mod pattern;
@@ -30,6 +31,7 @@ pub use effective::{Changes, changes};
 pub use fault::{Fault, Faults, Origin};
 pub use kafka::KafkaConfig;
 pub use limits::{LimitsConfig, MetricsConfig, ProxyConfig};
+pub use lineage::{BusinessId, LineageConfig};
 pub use names::NameRule;
 pub use objectives::{ObjectiveConfig, Sli, Stage};
 pub use pattern::Pattern;
@@ -49,6 +51,8 @@ pub struct Config {
     pub context: ContextConfig,
     /// How many traces are recorded.
     pub sampling: SamplingConfig,
+    /// How parents are found.
+    pub lineage: LineageConfig,
     /// In the order written.
     pub objectives: Vec<ObjectiveConfig>,
     /// What is kept as series.
@@ -73,6 +77,7 @@ impl Default for Config {
             kafka: KafkaConfig::default(),
             context: ContextConfig::default(),
             sampling: SamplingConfig::default(),
+            lineage: LineageConfig::default(),
             objectives: Vec::new(),
             metrics: MetricsConfig::default(),
             names: Vec::new(),
@@ -115,6 +120,7 @@ impl Config {
             kafka: KafkaConfig::read(&root.section("kafka")),
             context: ContextConfig::read(&root.section("context")),
             sampling: SamplingConfig::read(&root.section("sampling")),
+            lineage: LineageConfig::read(&root.section("lineage")),
             objectives: ObjectiveConfig::read_all(root),
             metrics: MetricsConfig::read(&root.section("metrics")),
             names: NameRule::read_all(root),

@@ -27,6 +27,16 @@ impl Pattern {
         &self.0
     }
 
+    /// The same over bytes that need not be UTF-8.
+    ///
+    /// # Errors
+    /// Never seen: what compiles for text compiles for bytes.
+    pub fn over_bytes(&self) -> Result<regex::bytes::Regex, regex::Error> {
+        regex::bytes::RegexBuilder::new(self.as_str())
+            .size_limit(COMPILED_BYTES_MAX)
+            .build()
+    }
+
     /// As written.
     #[must_use]
     pub fn as_str(&self) -> &str {

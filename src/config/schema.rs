@@ -65,6 +65,17 @@ const CONTEXT: &[Key] = &[
     key("correlation_aliases", Many),
 ];
 
+const LINEAGE: &[Key] = &[
+    key("parent_confidence", One),
+    key("window_seconds", One),
+    key("hold_us_max", One),
+    key("records_max", One),
+    key(
+        "business_ids",
+        Rules(&[key("header", One), key("json", One), key("regex", One)]),
+    ),
+];
+
 const OBJECTIVE: &[Key] = &[
     key("match", One),
     key("sli", One),
@@ -106,6 +117,7 @@ pub(super) const ROOT: &[Key] = &[
             key("always", Later),
         ]),
     ),
+    key("lineage", Section(LINEAGE)),
     key("objectives", Rules(OBJECTIVE)),
     key("metrics", Section(METRICS)),
     key("names", Rules(&[key("match", One), key("as", One)])),
@@ -117,7 +129,6 @@ pub(super) const ROOT: &[Key] = &[
     ),
     key("log", Section(&[key("format", One), key("level", One)])),
     key("drain_timeout_seconds", One),
-    key("lineage", Later),
     key("dead_letter", Later),
     key("schema", Later),
     key("owners", Later),

@@ -162,6 +162,8 @@ pub struct DataplaneCounters {
     pub connections_total: AtomicU64,
     /// Connections refused because of the limit.
     pub connections_refused: AtomicU64,
+    /// Batches delivered whose records could not be indexed for lineage.
+    unindexed: AtomicU64,
     /// Time from a chunk's arrival to its leaving, write included.
     pub added_latency: [AddedLatency; 2],
 }
@@ -175,6 +177,7 @@ impl Default for DataplaneCounters {
             connections: AtomicI64::new(0),
             connections_total: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
+            unindexed: AtomicU64::new(0),
             added_latency: Default::default(),
         }
     }
@@ -238,6 +241,17 @@ impl DataplaneCounters {
         self.bypassed
             .get(reason as usize)
             .map_or(0, |c| c.load(Relaxed))
+    }
+
+    /// Batches whose records could not be indexed for lineage.
+    pub fn add_unindexed(&self, batches: u64) {
+        self.unindexed.fetch_add(batches, Relaxed);
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn unindexed(&self) -> u64 {
+        self.unindexed.load(Relaxed)
     }
 
     /// The histogram of one direction.

@@ -267,6 +267,8 @@ families! {
         "Arrival of a chunk to the end of its writing on";
     ProxyBypassed "throughline_proxy_bypassed_total" Counter One Health ["reason"] Latency
         "What passed unread that would have been read";
+    LineageUnindexed "throughline_lineage_unindexed_batches_total" Counter One Health [] Latency
+        "Delivered batches whose records could not be indexed in time, or not be read: what comes from them begins a new trace";
     TelemetryDropped "throughline_telemetry_dropped_total" Counter One Health ["signal" "reason"] Latency
         "Observations dropped so that traffic need not wait";
     SeriesCapped "throughline_series_capped_total" Counter One Health ["family"] Latency

@@ -28,7 +28,7 @@ pub(super) struct Dataplane {
     descs: Vec<Desc>,
 }
 
-const SERVED: [Id; 7] = [
+const SERVED: [Id; 8] = [
     Id::ProxyConnections,
     Id::ProxyConnectionsAccepted,
     Id::ProxyConnectionsRefused,
@@ -36,6 +36,7 @@ const SERVED: [Id; 7] = [
     Id::ProxyFrames,
     Id::ProxyAddedLatency,
     Id::ProxyBypassed,
+    Id::LineageUnindexed,
 ];
 
 impl Dataplane {
@@ -124,6 +125,10 @@ impl Collector for Dataplane {
             self.frames(),
             self.added_latency(),
             family(Id::ProxyBypassed, bypassed),
+            family(
+                Id::LineageUnindexed,
+                vec![counter(&[], counters.unindexed())],
+            ),
         ]
     }
 }

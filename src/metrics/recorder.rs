@@ -338,6 +338,7 @@ pub(super) fn storage_of(id: Id) -> Option<Kind> {
         | Id::ProxyFrames
         | Id::ProxyAddedLatency
         | Id::ProxyBypassed
+        | Id::LineageUnindexed
         | Id::TelemetryDropped
         | Id::Build
         | Id::ProcessCpu

@@ -9,6 +9,8 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
+pub mod line;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
@@ -24,7 +26,9 @@ use throughline::{
         dial::HostPort,
         proxy::{
             Handle, Proxy,
-            settings::{InjectSettings, Limits, Listen, Modes, Settings, TopicMode},
+            settings::{
+                InjectSettings, Limits, LineageSettings, Listen, Modes, Settings, TopicMode,
+            },
         },
     },
 };
@@ -125,6 +129,7 @@ fn rig_in_mode(
         advertise,
         tls: None,
         inject,
+        lineage: LineageSettings::default(),
         limits,
         connect_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(5),

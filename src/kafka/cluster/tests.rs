@@ -11,7 +11,9 @@ use crate::{
         dial::HostPort,
         proxy::{
             Handle, Proxy,
-            settings::{InjectSettings, Limits, Listen, Modes, Settings, TopicMode},
+            settings::{
+                InjectSettings, Limits, LineageSettings, Listen, Modes, Settings, TopicMode,
+            },
         },
     },
 };
@@ -42,6 +44,7 @@ fn proxy(bootstrap: &str) -> (String, Handle) {
         advertise: None,
         tls: None,
         inject: InjectSettings::default(),
+        lineage: LineageSettings::default(),
         limits: Limits {
             connections: 100,
             frame_bytes: 100 << 20,

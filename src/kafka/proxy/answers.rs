@@ -325,6 +325,13 @@ pub(crate) fn emit(context: &Context, at: Stamp, pending: Pending, report: Repor
     let duration = at.mono.saturating_duration_since(pending.sent);
     let api = pending.api;
     let facts = join(pending, report.detail, error);
+    if let Facts::Settled(settled) = &facts {
+        let done = settled.parts.iter().filter(|part| part.error.is_none());
+        for part in done {
+            let recent = &context.shared.recent;
+            recent.settled(&part.topic, part.partition, part.offset);
+        }
+    }
     context.emit(
         at,
         client,

@@ -3,13 +3,14 @@
 //! Delivered = fetched, less aborted and control batches, less records before the offset asked for. Captures a batch only
 //! where the observer asks for its records and the budget allows. Must not open a batch.
 
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
     event::{
         BatchFact, BatchKind, BypassReason, CapturedBatch, DeliveredPart, Name, Reservation, Stamp,
+        UNRESOLVED,
     },
     kafka::wire::{
         batch::BatchHeader,
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 
-use super::{produced::codec, sessions, shared::Shared};
+use super::{produced::codec, recent::DeliveredBatch, sessions, shared::Shared};
 
 /// Batches reported per response; more are passed and not reported.
 const BATCHES_MAX: usize = 100_000;
@@ -50,6 +51,10 @@ pub(crate) struct DeliveredSink<'a> {
     /// Producers whose current transaction is aborted, with the offset it began at.
     aborting: BTreeMap<i64, i64>,
     capture: Option<(Vec<u8>, Reservation)>,
+    /// The batch at hand, where its records are to be indexed.
+    indexed: Option<(Vec<u8>, Reservation)>,
+    /// Time spent on indexing this answer.
+    spent: Duration,
     acquired: Vec<(i64, i64)>,
 }
 
@@ -78,6 +83,8 @@ impl<'a> DeliveredSink<'a> {
             next_aborted: 0,
             aborting: BTreeMap::new(),
             capture: None,
+            indexed: None,
+            spent: Duration::ZERO,
             acquired: Vec::new(),
         }
     }
@@ -151,6 +158,43 @@ impl<'a> DeliveredSink<'a> {
             kind,
             captured: None,
         }
+    }
+
+    fn begin_index(&mut self, topic: &Name, header: &BatchHeader) {
+        let Self { shared, at, .. } = self;
+        if !shared.recent.wants(at.mono) || !shared.modes.load().injects() {
+            return;
+        }
+        if topic.as_ref() == UNRESOLVED {
+            return;
+        }
+        self.indexed = shared
+            .inject
+            .hold(header.total_bytes())
+            .map(|room| (Vec::new(), room));
+        if self.indexed.is_none() {
+            shared.counters.add_unindexed(1);
+        }
+    }
+
+    fn end_index(&mut self) {
+        let Some((bytes, room)) = self.indexed.take() else {
+            return;
+        };
+        let (shared, at) = (self.shared, self.at);
+        let Some(part) = self.parts.last() else {
+            return;
+        };
+        let batch = DeliveredBatch {
+            topic: &part.topic,
+            partition: part.partition,
+            asked: part.asked,
+            bytes: &bytes,
+        };
+        if !shared.recent.index(shared, batch, at, &mut self.spent) {
+            shared.counters.add_unindexed(1);
+        }
+        drop(room);
     }
 
     /// Share groups: what was acquired is delivered, not what the batches hold.
@@ -255,30 +299,35 @@ impl Sink for DeliveredSink<'_> {
             fact.base_timestamp_ms,
             fact.max_timestamp_ms,
         );
+        let delivered = fact.delivered > 0;
         part.batches.push(fact);
+        if delivered {
+            self.begin_index(&topic, header);
+        }
         if !wanted
             || !self
                 .shared
                 .observer
                 .wants_records(&topic, self.at.wall_ms, base, max)
         {
-            return false;
+            return self.indexed.is_some();
         }
         self.capture = self
             .shared
             .observer
             .reserve(header.total_bytes())
             .map(|room| (Vec::new(), room));
-        self.capture.is_some()
+        self.capture.is_some() || self.indexed.is_some()
     }
 
     fn batch_bytes(&mut self, bytes: &[u8]) {
-        if let Some((kept, _)) = &mut self.capture {
+        for (kept, _) in self.capture.iter_mut().chain(&mut self.indexed) {
             kept.extend_from_slice(bytes);
         }
     }
 
     fn batch_end(&mut self) {
+        self.end_index();
         if let Some((kept, reservation)) = self.capture.take()
             && let Some(batch) = self.part().and_then(|p| p.batches.last_mut())
         {

@@ -18,6 +18,7 @@ mod lane;
 mod notice;
 mod pool;
 mod produced;
+mod recent;
 mod requests;
 mod responses;
 mod sessions;
@@ -85,12 +86,18 @@ impl Proxy {
         observer: Arc<dyn Observer>,
     ) -> io::Result<Self> {
         let inject_settings = settings.inject.clone();
+        let lineage_settings = settings.lineage.clone();
         let bootstrap = brokers::bind(&settings.listen.addresses, settings.listen.port)?;
         let (new_listeners, receiver) = mpsc::channel(NEW_LISTENERS);
         let (drain, draining) = watch::channel(false);
         let shared = Arc::new(Shared {
             brokers: Brokers::new(settings.broker_listen.clone()),
             settings,
+            recent: recent::Recent::new(
+                lineage_settings,
+                inject_settings.names.clone(),
+                inject_settings.frame_bytes,
+            ),
             inject: inject::Injector::new(inject_settings),
             modes,
             counters,

@@ -4,6 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use crate::{
     kafka::dial::{HostPort, TlsSettings},
+    lineage::{self, BusinessIds},
     propagation::{CorrelationNames, HeaderChoice},
 };
 
@@ -100,6 +101,28 @@ pub struct InjectSettings {
     pub compressed_budget: Duration,
 }
 
+/// How the parents of records are found.
+#[derive(Debug, Clone)]
+pub struct LineageSettings {
+    /// What is remembered, and from which confidence on it is believed.
+    pub deliveries: lineage::Settings,
+    /// What identifies the thing a record is about.
+    pub business: BusinessIds,
+    /// How long one answer with records may be kept to be indexed; zero switches lineage off.
+    pub hold: Duration,
+}
+
+impl Default for LineageSettings {
+    /// As the configuration's defaults.
+    fn default() -> Self {
+        Self {
+            deliveries: lineage::Settings::default(),
+            business: BusinessIds::default(),
+            hold: Duration::from_millis(2),
+        }
+    }
+}
+
 impl Default for InjectSettings {
     /// As the configuration's defaults.
     fn default() -> Self {
@@ -130,6 +153,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// Injection.
     pub inject: InjectSettings,
+    /// Lineage.
+    pub lineage: LineageSettings,
     /// Limits.
     pub limits: Limits,
     /// For connecting to a broker, name resolution and TLS included.

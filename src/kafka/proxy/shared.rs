@@ -12,6 +12,7 @@ use super::{
     inject::Injector,
     notice::Notices,
     pool::Pool,
+    recent::Recent,
     sessions::Sessions,
     settings::{Modes, Settings, TopicMode},
     topics::Topics,
@@ -23,6 +24,7 @@ use crate::event::{BypassReason, DataplaneCounters, Observer};
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) inject: Injector,
+    pub(crate) recent: Recent,
     pub(crate) modes: Arc<ArcSwap<Modes>>,
     pub(crate) counters: Arc<DataplaneCounters>,
     pub(crate) observer: Arc<dyn Observer>,

@@ -5,24 +5,43 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::event::{Name, ProducerSequence};
+use crate::{
+    event::{Name, ProducerSequence},
+    lineage::Parent,
+};
 
 /// Batches remembered; the oldest goes first.
 const ATTEMPTS_MAX: usize = 65_536;
+/// Parents remembered in all of them.
+const PARENTS_MAX: usize = 131_072;
 /// Longer than any client's `delivery.timeout.ms` by default (2 minutes in Java, 5 in librdkafka).
 const ATTEMPT_AGE_MAX: Duration = Duration::from_secs(600);
 
 type Key = (Name, i32, ProducerSequence);
 
+/// The parents of the records of one batch, in their order.
+pub(crate) type Parents = Vec<Option<Parent>>;
+
+/// What a batch said that does not follow from its sequence.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    /// When it was first sent, ms since the Unix epoch.
+    pub(crate) sent_ms: i64,
+    /// Empty where no record has a parent.
+    pub(crate) parents: Arc<[Option<Parent>]>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    sent_ms: HashMap<Key, i64>,
+    attempts: HashMap<Key, Attempt>,
+    /// Parents in all of them.
+    parents: usize,
     order: VecDeque<(Instant, Key)>,
 }
 
@@ -31,45 +50,61 @@ struct Inner {
 pub(crate) struct Attempts(Mutex<Inner>);
 
 impl Attempts {
-    /// When the batch was first sent, ms since the Unix epoch: now, unless it is known.
-    pub(crate) fn first_sent(
+    /// What the first attempt said, where there was one.
+    pub(crate) fn recall(
         &self,
         topic: &Name,
         partition: i32,
         sequence: ProducerSequence,
+    ) -> Option<Attempt> {
+        let key = (Name::clone(topic), partition, sequence);
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.attempts.get(&key).cloned()
+    }
+
+    /// Remembers a first attempt.
+    pub(crate) fn remember(
+        &self,
+        topic: &Name,
+        partition: i32,
+        sequence: ProducerSequence,
+        attempt: Attempt,
         now: Instant,
-        now_ms: i64,
-    ) -> i64 {
+    ) {
         let key = (Name::clone(topic), partition, sequence);
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(first) = inner.sent_ms.get(&key) {
-            return *first;
-        }
         inner.forget_old(now);
         inner.order.push_back((now, key.clone()));
-        inner.sent_ms.insert(key, now_ms);
-        now_ms
+        inner.parents = inner.parents.saturating_add(attempt.parents.len());
+        if let Some(before) = inner.attempts.insert(key, attempt) {
+            inner.parents = inner.parents.saturating_sub(before.parents.len());
+        }
     }
 
     /// The broker has it: no second attempt will be kept.
     pub(crate) fn acknowledged(&self, topic: &Name, partition: i32, sequence: ProducerSequence) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner
-            .sent_ms
-            .remove(&(Name::clone(topic), partition, sequence));
+        inner.remove(&(Name::clone(topic), partition, sequence));
     }
 }
 
 impl Inner {
+    fn remove(&mut self, key: &Key) {
+        if let Some(gone) = self.attempts.remove(key) {
+            self.parents = self.parents.saturating_sub(gone.parents.len());
+        }
+    }
+
     fn forget_old(&mut self, now: Instant) {
         while let Some((at, key)) = self.order.front() {
-            let gone = !self.sent_ms.contains_key(key);
+            let gone = !self.attempts.contains_key(key);
             let old = now.saturating_duration_since(*at) > ATTEMPT_AGE_MAX;
-            if !gone && !old && self.order.len() < ATTEMPTS_MAX {
+            let full = self.order.len() >= ATTEMPTS_MAX || self.parents >= PARENTS_MAX;
+            if !gone && !old && !full {
                 return;
             }
             if let Some((_, key)) = self.order.pop_front() {
-                self.sent_ms.remove(&key);
+                self.remove(&key);
             }
         }
     }
@@ -87,34 +122,46 @@ mod tests {
         }
     }
 
+    impl Attempts {
+        /// The time a batch says that is sent now.
+        fn sent(&self, n: i32, now_ms: i64) -> i64 {
+            let topic: Name = "orders".into();
+            if let Some(attempt) = self.recall(&topic, 0, sequence(n)) {
+                return attempt.sent_ms;
+            }
+            let attempt = Attempt {
+                sent_ms: now_ms,
+                parents: Arc::new([None, None]),
+            };
+            self.remember(&topic, 0, sequence(n), attempt, Instant::now());
+            now_ms
+        }
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_retry_says_the_time_of_the_first_attempt_until_it_is_acknowledged() {
+    async fn a_retry_says_what_the_first_attempt_said_until_it_is_acknowledged() {
         let attempts = Attempts::default();
-        let topic: Name = "orders".into();
-        let at = |now_ms| attempts.first_sent(&topic, 0, sequence(0), Instant::now(), now_ms);
-        assert_eq!((at(100), at(200)), (100, 100));
-        attempts.acknowledged(&topic, 0, sequence(0));
-        assert_eq!(at(300), 300);
+        assert_eq!((attempts.sent(0, 100), attempts.sent(0, 200)), (100, 100));
+        attempts.acknowledged(&"orders".into(), 0, sequence(0));
+        assert_eq!(attempts.sent(0, 300), 300);
         tokio::time::advance(ATTEMPT_AGE_MAX * 2).await;
-        assert_eq!(
-            attempts.first_sent(&topic, 0, sequence(1), Instant::now(), 1),
-            1
-        );
-        assert_eq!(at(400), 400, "an attempt of long ago is forgotten");
+        assert_eq!(attempts.sent(1, 1), 1);
+        assert_eq!(attempts.sent(0, 400), 400, "one of long ago is forgotten");
     }
 
     #[tokio::test]
     async fn memory_is_bounded_whether_or_not_anything_is_acknowledged() {
         let attempts = Attempts::default();
-        let topic: Name = "orders".into();
         for n in 0..i32::try_from(ATTEMPTS_MAX).unwrap() * 2 {
-            attempts.first_sent(&topic, 0, sequence(n), Instant::now(), 0);
+            attempts.sent(n, 0);
             if n % 2 == 0 {
-                attempts.acknowledged(&topic, 0, sequence(n));
+                attempts.acknowledged(&"orders".into(), 0, sequence(n));
             }
         }
         let inner = attempts.0.lock().unwrap();
         assert!(inner.order.len() <= ATTEMPTS_MAX, "{}", inner.order.len());
-        assert!(inner.sent_ms.len() <= inner.order.len());
+        assert!(inner.attempts.len() <= inner.order.len());
+        assert_eq!(inner.parents, inner.attempts.len() * 2);
+        assert!(inner.parents <= PARENTS_MAX);
     }
 }

@@ -17,9 +17,13 @@ use std::{
     },
 };
 
-use self::{attempts::Attempts, topic::TopicState};
+use self::{
+    attempts::{Attempt, Attempts, Parents},
+    topic::TopicState,
+};
 use super::{
     edits::reframe,
+    recent::{Recent, carried},
     settings::{InjectSettings, Modes, TopicMode},
     shared::Shared,
 };
@@ -37,6 +41,7 @@ use crate::{
         record::Record,
         splice::{self, Splice},
     },
+    lineage::Parent,
     propagation::{Carried, Evidence, IdSource, NewContext, Sampling, Sent, Traceparent},
 };
 
@@ -163,9 +168,11 @@ impl Injector {
             // The scanner has met and counted the same fault.
             return Injected::default();
         };
+        shared.recent.produces();
         let cluster = shared.cluster_id.borrow().clone().unwrap_or_default();
         let mut editor = Editor {
             injector: self,
+            recent: &shared.recent,
             modes: shared.modes.load_full(),
             cluster,
             acks: request.acks,
@@ -248,6 +255,7 @@ fn skipped(was: Injection, reason: &'static str) -> Injection {
 /// Goes through the partitions of one request.
 struct Editor<'e, P> {
     injector: &'e Injector,
+    recent: &'e Recent,
     modes: Arc<Modes>,
     cluster: String,
     acks: i16,
@@ -349,6 +357,9 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         if packed {
             topic.spend(began.elapsed());
         }
+        if edited.is_ok() {
+            self.remember(name, partition, header, writer);
+        }
         match edited {
             Ok(edited) if blind && !topic.covers(edited.len()) => Err("unproven"),
             other => other,
@@ -366,6 +377,17 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         let settings = &injector.settings;
         let count = header.map_or(0, |h| u64::try_from(h.record_count).unwrap_or(0));
         let threshold = topic.threshold(at.mono, count, settings.traces_per_second_per_topic);
+        let recent = self.recent;
+        let mut lineage = if recent.is_empty() {
+            Ancestry::None
+        } else {
+            Ancestry::New {
+                recent,
+                topic: Name::clone(name),
+                now: at.mono,
+                found: Vec::new(),
+            }
+        };
         let (ids, first, sent_ms) = match header.and_then(|h| Some((h, sequence(*h)?))) {
             Some((header, of)) => {
                 let ids = IdSource::of_producer(
@@ -376,11 +398,16 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
                     of.epoch,
                     header.base_timestamp,
                 );
-                let sent = injector
-                    .attempts
-                    .first_sent(name, partition, of, at.mono, at.wall_ms);
                 let first = u64::try_from(of.base_sequence).unwrap_or(0);
-                (Some(ids), first, sent)
+                let sent_ms = match injector.attempts.recall(name, partition, of) {
+                    Some(attempt) => {
+                        let parents = attempt.parents;
+                        lineage = Ancestry::Known { parents, at: 0 };
+                        attempt.sent_ms
+                    }
+                    None => at.wall_ms,
+                };
+                (Some(ids), first, sent_ms)
             }
             None => (
                 injector.random,
@@ -394,7 +421,33 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
             number: first,
             sent_ms,
             threshold,
+            lineage,
         }
+    }
+
+    /// Keeps what a retry of the batch must say again.
+    fn remember(
+        &self,
+        name: &Name,
+        partition: i32,
+        header: Option<&BatchHeader>,
+        wrote: Writer<'_>,
+    ) {
+        let Some(sequence) = header.and_then(|h| sequence(*h)) else {
+            return;
+        };
+        let parents: Arc<[Option<Parent>]> = match wrote.lineage {
+            Ancestry::Known { .. } => return,
+            Ancestry::New { found, .. } if found.iter().any(Option::is_some) => found.into(),
+            Ancestry::New { .. } | Ancestry::None => Arc::new([]),
+        };
+        let attempt = Attempt {
+            sent_ms: wrote.sent_ms,
+            parents,
+        };
+        self.injector
+            .attempts
+            .remember(name, partition, sequence, attempt, self.at.mono);
     }
 }
 
@@ -414,6 +467,53 @@ struct Writer<'w> {
     number: u64,
     sent_ms: i64,
     threshold: u64,
+    lineage: Ancestry<'w>,
+}
+
+/// Where the records of one batch come from.
+enum Ancestry<'w> {
+    /// Nothing was delivered.
+    None,
+    /// To be found, record by record.
+    New {
+        recent: &'w Recent,
+        topic: Name,
+        now: tokio::time::Instant,
+        found: Parents,
+    },
+    /// Found at the first attempt.
+    Known {
+        parents: Arc<[Option<Parent>]>,
+        at: usize,
+    },
+}
+
+impl Ancestry<'_> {
+    fn parent(&mut self, record: &Record<'_>, carried: &Carried<'_>) -> Option<&Parent> {
+        match self {
+            Self::None => None,
+            Self::New {
+                recent,
+                topic,
+                now,
+                found,
+            } => {
+                // What carries a context of its own is not given another.
+                let parent = if carried.is_traced() {
+                    None
+                } else {
+                    recent.parent(topic, record, carried, *now)
+                };
+                found.push(parent);
+                found.last().and_then(Option::as_ref)
+            }
+            Self::Known { parents, at } => {
+                let parent = parents.get(*at);
+                *at = at.saturating_add(1);
+                parent.and_then(Option::as_ref)
+            }
+        }
+    }
 }
 
 impl Writer<'_> {
@@ -421,32 +521,38 @@ impl Writer<'_> {
         let number = self.number;
         self.number = number.wrapping_add(1);
         let Some(ids) = &self.ids else { return };
-        let headers = record.headers().map_while(|header| {
-            let header = header.ok()?;
-            Some((header.key, header.value))
-        });
-        let carried = Carried::read(headers, &self.settings.names);
+        let carried = carried(record, &self.settings.names);
         let (trace_id, span_id) = ids.pair(number);
+        let parent = self.lineage.parent(record, &carried);
         let mut traceparent = Traceparent {
-            trace_id,
+            trace_id: parent.map_or(trace_id, |p| p.context.trace_id),
             span_id,
             sampled: false,
-            random: true,
+            random: parent.is_none_or(|p| p.context.random),
         };
-        traceparent.sampled = Sampling::default().keeps(&traceparent, self.threshold);
+        let threshold = match parent {
+            Some(parent) if parent.decided => {
+                traceparent.sampled = parent.context.sampled;
+                parent.threshold
+            }
+            _ => {
+                traceparent.sampled = Sampling::default().keeps(&traceparent, self.threshold);
+                Some(self.threshold)
+            }
+        };
         let context = NewContext {
             traceparent,
             sent: Sent {
                 at_ms: self.sent_ms,
-                parent: None,
-                evidence: Evidence::Root,
+                parent: parent.map(|p| p.context.span_id),
+                evidence: parent.map_or(Evidence::Root, |p| p.evidence),
             },
             sampling: Sampling {
-                threshold: traceparent.sampled.then_some(self.threshold),
+                threshold: threshold.filter(|_| traceparent.sampled),
                 randomness: None,
             },
             inherited: None,
-            correlation: None,
+            correlation: parent.and_then(|p| p.correlation.as_deref()),
         };
         let names = self.settings.correlation.then_some(&self.settings.names);
         self.settings

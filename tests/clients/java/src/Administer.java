@@ -80,7 +80,10 @@ final class Administer {
         NewTopic topic = new NewTopic(command.text("topic"), partitions, (short) command.number("replication", 1));
         admin.createTopics(List.of(topic.configs(configs))).all().get();
         // Creation is answered before every broker knows the leaders; callers want a topic that works.
-        for (int attempt = 0; attempt < 100 && !hasLeaders(admin, command.text("topic"), partitions); attempt++) {
+        for (int attempt = 0; !hasLeaders(admin, command.text("topic"), partitions); attempt++) {
+            if (attempt == 600) {
+                throw new IllegalStateException("no leaders for " + command.text("topic") + " after 30 s");
+            }
             Pause.milliseconds(50);
         }
     }

@@ -1,0 +1,197 @@
+//! Puts what is delivered into the index of recent deliveries, before its last byte leaves.
+//!
+//! Only then may the program send something that comes from it, so injection never asks too early. The time one answer may be
+//! kept for it is bounded; what is over goes on unindexed and is counted. A program that sends nothing is soon left alone.
+//! Must not change a byte.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{settings::LineageSettings, shared::Shared};
+use crate::{
+    event::{Name, Stamp},
+    kafka::wire::record::{Record, Records},
+    lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced},
+    propagation::{Carried, CorrelationNames, Sampling, Traceparent, derive},
+};
+
+/// For so long a program that has sent nothing yet is watched.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// The recent deliveries of the program, and how they are read.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    deliveries: Deliveries,
+    business: BusinessIds,
+    names: CorrelationNames,
+    hold: Duration,
+    /// Largest body of a batch once decompressed.
+    body_bytes: usize,
+    first_delivery: OnceLock<Instant>,
+    produces: AtomicBool,
+}
+
+/// One batch on its way to the program.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DeliveredBatch<'b> {
+    pub(crate) topic: &'b Name,
+    pub(crate) partition: i32,
+    /// Records before it are no delivery.
+    pub(crate) asked: Option<i64>,
+    pub(crate) bytes: &'b [u8],
+}
+
+impl Recent {
+    pub(crate) fn new(
+        settings: LineageSettings,
+        names: CorrelationNames,
+        body_bytes: usize,
+    ) -> Self {
+        Self {
+            deliveries: Deliveries::new(settings.deliveries),
+            business: settings.business,
+            names,
+            hold: settings.hold,
+            body_bytes,
+            first_delivery: OnceLock::new(),
+            produces: AtomicBool::new(false),
+        }
+    }
+
+    /// The program sends records too.
+    pub(crate) fn produces(&self) {
+        if !self.produces.load(Relaxed) {
+            self.produces.store(true, Relaxed);
+        }
+    }
+
+    /// Whether what is delivered now is looked at.
+    pub(crate) fn wants(&self, now: Instant) -> bool {
+        if self.hold.is_zero() {
+            return false;
+        }
+        let first = *self.first_delivery.get_or_init(|| now);
+        self.produces.load(Relaxed) || now.saturating_duration_since(first) < QUIET
+    }
+
+    /// Indexes a batch within what is left of the answer's time. False where it was over, or the batch cannot be read.
+    pub(crate) fn index(
+        &self,
+        shared: &Shared,
+        batch: DeliveredBatch<'_>,
+        at: Stamp,
+        spent: &mut Duration,
+    ) -> bool {
+        if *spent >= self.hold {
+            return false;
+        }
+        let began = Instant::now();
+        let known = self.read(shared, batch, at);
+        *spent = spent.saturating_add(began.elapsed());
+        known
+    }
+
+    fn read(&self, shared: &Shared, batch: DeliveredBatch<'_>, at: Stamp) -> bool {
+        let Ok(records) = Records::open(batch.bytes, self.body_bytes) else {
+            return false;
+        };
+        let base = records.header().base_offset;
+        let cluster = shared.cluster_id.borrow().clone().unwrap_or_default();
+        let mut index = self.deliveries.batch(batch.topic, at.mono);
+        for record in &records {
+            let Ok(record) = record else { return false };
+            let offset = base.saturating_add(i64::from(record.offset_delta));
+            if batch.asked.is_some_and(|asked| offset < asked) {
+                continue;
+            }
+            let carried = carried(&record, &self.names);
+            let (context, sampling) = match carried.traceparent {
+                Some(Ok(context)) => {
+                    let sampling = carried.tracestate.member(Sampling::MEMBER);
+                    (Some(context), sampling.map(Sampling::parse))
+                }
+                _ => (
+                    derived(&cluster, batch.topic, batch.partition, offset),
+                    None,
+                ),
+            };
+            let Some(context) = context else { continue };
+            let business = self.business_of(&record);
+            index.add(&Delivered {
+                partition: batch.partition,
+                offset,
+                key: record.key,
+                context,
+                threshold: sampling.and_then(|s| s.threshold),
+                decided: matches!(carried.traceparent, Some(Ok(_))),
+                correlation: carried.correlation_id,
+                business: &business,
+            });
+        }
+        true
+    }
+
+    fn business_of(&self, record: &Record<'_>) -> Vec<u64> {
+        if self.business.is_empty() {
+            return Vec::new();
+        }
+        self.business.of(headers(record), record.value)
+    }
+
+    /// Whether there is anything a record could come from.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    /// The parent of a record about to be sent.
+    pub(crate) fn parent(
+        &self,
+        topic: &Name,
+        record: &Record<'_>,
+        carried: &Carried<'_>,
+        now: Instant,
+    ) -> Option<Parent> {
+        let business = self.business_of(record);
+        let produced = Produced {
+            key: record.key,
+            correlation: carried.correlation_id,
+            business: &business,
+        };
+        self.deliveries.parent(topic, produced, now)
+    }
+
+    /// The program has settled everything before `offset`.
+    pub(crate) fn settled(&self, topic: &Name, partition: i32, offset: i64) {
+        self.deliveries.settled(topic, partition, offset);
+    }
+}
+
+fn headers<'r>(record: &Record<'r>) -> impl Iterator<Item = (&'r [u8], Option<&'r [u8]>)> + Clone {
+    record.headers().map_while(|header| {
+        let header = header.ok()?;
+        Some((header.key, header.value))
+    })
+}
+
+/// What the headers of a record say.
+pub(crate) fn carried<'r>(record: &Record<'r>, names: &CorrelationNames) -> Carried<'r> {
+    Carried::read(headers(record), names)
+}
+
+/// The context of a record that carries none follows from its position, at both ends alike.
+fn derived(cluster: &str, topic: &str, partition: i32, offset: i64) -> Option<Traceparent> {
+    let (trace_id, span_id) = derive(cluster, topic, partition, offset)?;
+    Some(Traceparent {
+        trace_id,
+        span_id,
+        sampled: false,
+        random: true,
+    })
+}

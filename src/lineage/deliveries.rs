@@ -1,0 +1,701 @@
+//! What was delivered to the program lately, by everything a later record may be recognised with.
+//!
+//! The one structure that telemetry keeps and the dataplane reads: the fetch pump adds a batch before its last byte leaves,
+//! injection asks before a record is sent, so a record the program made from another is never asked for too early. Bounded
+//! by number and age. Must not hold a record's bytes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    event::Name,
+    propagation::{Evidence, Traceparent},
+};
+
+/// A topic whose keys repeat this often says nothing by its key.
+const KEY_REPEATS_MAX: u64 = 10;
+/// From so many deliveries on the share of repeated keys is looked at.
+const KEY_SAMPLE_MIN: u64 = 20;
+/// Records of one key, correlation id or business id that are looked at.
+const CANDIDATES_MAX: usize = 64;
+/// Topics whose keys are judged; more share one judgement.
+const TOPICS_MAX: usize = 10_000;
+
+/// Limits and threshold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// How long a delivered record may still be a parent.
+    pub window: Duration,
+    /// Delivered records remembered.
+    pub records_max: usize,
+    /// From this confidence on evidence makes a parent, 0 to 1.
+    pub parent_confidence: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(300),
+            records_max: 131_072,
+            parent_confidence: 0.7,
+        }
+    }
+}
+
+/// One delivered record.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered<'r> {
+    /// Partition it came from.
+    pub partition: i32,
+    /// Its position there.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<&'r [u8]>,
+    /// The context it carries, or the one that follows from its position.
+    pub context: Traceparent,
+    /// The sampling threshold it was recorded at, if it says so.
+    pub threshold: Option<u64>,
+    /// Whether the context says if the trace is recorded; one that follows from the position does not.
+    pub decided: bool,
+    /// Its correlation id; where it carries none, nothing.
+    pub correlation: Option<&'r str>,
+    /// Hashes of its business ids.
+    pub business: &'r [u64],
+}
+
+/// A record about to be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Produced<'r> {
+    /// Its key.
+    pub key: Option<&'r [u8]>,
+    /// The correlation id it carries.
+    pub correlation: Option<&'r str>,
+    /// Hashes of its business ids.
+    pub business: &'r [u64],
+}
+
+/// The delivered record that another one comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parent {
+    /// Its context.
+    pub context: Traceparent,
+    /// The sampling threshold it was recorded at, if it says so.
+    pub threshold: Option<u64>,
+    /// Whether the context says if the trace is recorded.
+    pub decided: bool,
+    /// Its correlation id.
+    pub correlation: Option<Arc<str>>,
+    /// Its topic.
+    pub topic: Name,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// How it was found.
+    pub evidence: Evidence,
+}
+
+/// How often a kind of evidence is right; measured on the ground-truth pipelines, see README.
+fn confidence(evidence: Evidence) -> f64 {
+    match evidence {
+        Evidence::Root => 0.0,
+        Evidence::Header | Evidence::BusinessId => 0.99,
+        Evidence::Key => 0.95,
+        Evidence::SoleInFlight => 0.6,
+        Evidence::Transaction => 0.5,
+        Evidence::Window => 0.2,
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Instant,
+    topic: Name,
+    partition: i32,
+    offset: i64,
+    context: Traceparent,
+    threshold: Option<u64>,
+    decided: bool,
+    correlation: Option<Arc<str>>,
+    key: Option<u64>,
+    correlation_hash: Option<u64>,
+    business: Box<[u64]>,
+    /// Hashes of the topics to which something was sent that comes from it.
+    claimed: Vec<u64>,
+    settled: bool,
+}
+
+/// Entries that share a hash, oldest first.
+type Ids = HashMap<u64, VecDeque<u64>>;
+
+#[derive(Debug, Default)]
+struct KeyShape {
+    records: u64,
+    repeats: u64,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    entries: VecDeque<Entry>,
+    /// Number of the first entry.
+    first: u64,
+    by_key: Ids,
+    by_correlation: Ids,
+    by_business: Ids,
+    /// Not yet settled, by topic and partition, in order of delivery.
+    unsettled: HashMap<(Name, i32), VecDeque<u64>>,
+    unsettled_records: usize,
+    keys: HashMap<Name, KeyShape>,
+}
+
+/// The recent deliveries of one program.
+#[derive(Debug)]
+pub struct Deliveries {
+    settings: Settings,
+    hasher: RandomState,
+    index: Mutex<Index>,
+}
+
+impl Deliveries {
+    /// Empty.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            hasher: RandomState::new(),
+            index: Mutex::default(),
+        }
+    }
+
+    /// Begins to add what was delivered of one topic.
+    pub fn batch(&self, topic: &Name, now: Instant) -> Batch<'_> {
+        let mut index = self.lock();
+        index.expire(now, &self.settings);
+        Batch {
+            deliveries: self,
+            index,
+            topic: Name::clone(topic),
+            now,
+        }
+    }
+
+    /// The program has settled everything before `offset`.
+    pub fn settled(&self, topic: &Name, partition: i32, offset: i64) {
+        self.lock().settle(topic, partition, offset);
+    }
+
+    /// The parent of a record that is about to be sent to `topic`, where the evidence is good enough.
+    #[must_use]
+    pub fn parent(&self, topic: &Name, produced: Produced<'_>, now: Instant) -> Option<Parent> {
+        let mut index = self.lock();
+        index.expire(now, &self.settings);
+        let target = self.hasher.hash_one(topic);
+        let key = produced.key.map(|key| self.hasher.hash_one(key));
+        let correlation = produced.correlation.map(|id| self.hasher.hash_one(id));
+        let (evidence, id) = index.evidence(target, key, correlation, produced.business)?;
+        if confidence(evidence) < self.settings.parent_confidence {
+            return None;
+        }
+        let entry = index.entry(id)?;
+        if !entry.claimed.contains(&target) {
+            entry.claimed.push(target);
+        }
+        Some(Parent {
+            context: entry.context,
+            threshold: entry.threshold,
+            decided: entry.decided,
+            correlation: entry.correlation.clone(),
+            topic: Name::clone(&entry.topic),
+            partition: entry.partition,
+            offset: entry.offset,
+            evidence,
+        })
+    }
+
+    /// Records remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds records of one topic.
+#[derive(Debug)]
+pub struct Batch<'d> {
+    deliveries: &'d Deliveries,
+    index: MutexGuard<'d, Index>,
+    topic: Name,
+    now: Instant,
+}
+
+impl Batch<'_> {
+    /// Adds one record; one that was delivered before begins anew.
+    pub fn add(&mut self, record: &Delivered<'_>) {
+        let hasher = &self.deliveries.hasher;
+        let key = record.key.map(|key| hasher.hash_one(key));
+        let entry = Entry {
+            at: self.now,
+            topic: Name::clone(&self.topic),
+            partition: record.partition,
+            offset: record.offset,
+            context: record.context,
+            threshold: record.threshold,
+            decided: record.decided,
+            correlation: record.correlation.map(Arc::from),
+            key,
+            correlation_hash: record.correlation.map(|id| hasher.hash_one(id)),
+            business: record.business.into(),
+            claimed: Vec::new(),
+            settled: false,
+        };
+        let settings = self.deliveries.settings;
+        self.index.add(entry, settings.records_max);
+    }
+}
+
+impl Index {
+    fn entry(&mut self, id: u64) -> Option<&mut Entry> {
+        let at = usize::try_from(id.checked_sub(self.first)?).ok()?;
+        self.entries.get_mut(at)
+    }
+
+    fn peek(&self, id: u64) -> Option<&Entry> {
+        let at = usize::try_from(id.checked_sub(self.first)?).ok()?;
+        self.entries.get(at)
+    }
+
+    fn add(&mut self, entry: Entry, max: usize) {
+        if self.entries.len() >= max {
+            self.forget_first();
+        }
+        let id = self
+            .first
+            .saturating_add(u64::try_from(self.entries.len()).unwrap_or(u64::MAX));
+        if let Some(key) = entry.key {
+            let same = self.by_key.entry(key).or_default();
+            let repeated = !same.is_empty();
+            same.push_back(id);
+            let known = self.keys.len() < TOPICS_MAX || self.keys.contains_key(&entry.topic);
+            if known {
+                let shape = self.keys.entry(Name::clone(&entry.topic)).or_default();
+                shape.records = shape.records.saturating_add(1);
+                shape.repeats = shape.repeats.saturating_add(u64::from(repeated));
+            }
+            self.drop_earlier_delivery(key, &entry);
+        }
+        if let Some(correlation) = entry.correlation_hash {
+            self.by_correlation
+                .entry(correlation)
+                .or_default()
+                .push_back(id);
+        }
+        for hash in &entry.business {
+            self.by_business.entry(*hash).or_default().push_back(id);
+        }
+        let place = (Name::clone(&entry.topic), entry.partition);
+        self.unsettled.entry(place).or_default().push_back(id);
+        self.unsettled_records = self.unsettled_records.saturating_add(1);
+        self.entries.push_back(entry);
+    }
+
+    /// The same position delivered again is one record, not two candidates.
+    fn drop_earlier_delivery(&mut self, key: u64, again: &Entry) {
+        let Some(same) = self.by_key.get(&key) else {
+            return;
+        };
+        let earlier = newest(same).find(|id| {
+            self.peek(*id).is_some_and(|e| {
+                e.offset == again.offset && e.partition == again.partition && e.topic == again.topic
+            })
+        });
+        if let Some(earlier) = earlier
+            && let Some(entry) = self.entry(earlier)
+        {
+            let (correlation, business) = (
+                entry.correlation_hash.take(),
+                std::mem::take(&mut entry.business),
+            );
+            entry.key = None;
+            remove(&mut self.by_key, key, earlier);
+            if let Some(hash) = correlation {
+                remove(&mut self.by_correlation, hash, earlier);
+            }
+            for hash in business {
+                remove(&mut self.by_business, hash, earlier);
+            }
+            if let Some(shape) = self.keys.get_mut(&again.topic) {
+                shape.records = shape.records.saturating_sub(1);
+                shape.repeats = shape.repeats.saturating_sub(1);
+            }
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Some(entry) = self.entries.pop_front() else {
+            return;
+        };
+        let id = self.first;
+        self.first = id.saturating_add(1);
+        if let Some(hash) = entry.key {
+            remove(&mut self.by_key, hash, id);
+            if let Some(shape) = self.keys.get_mut(&entry.topic) {
+                let still = u64::from(self.by_key.contains_key(&hash));
+                shape.records = shape.records.saturating_sub(1);
+                shape.repeats = shape.repeats.saturating_sub(still);
+            }
+        }
+        if let Some(hash) = entry.correlation_hash {
+            remove(&mut self.by_correlation, hash, id);
+        }
+        for hash in entry.business {
+            remove(&mut self.by_business, hash, id);
+        }
+        if !entry.settled {
+            self.unsettled_records = self.unsettled_records.saturating_sub(1);
+            let place = (entry.topic, entry.partition);
+            if let Some(waiting) = self.unsettled.get_mut(&place) {
+                // It is the oldest of its partition.
+                if waiting.front() == Some(&id) {
+                    waiting.pop_front();
+                }
+                if waiting.is_empty() {
+                    self.unsettled.remove(&place);
+                }
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant, settings: &Settings) {
+        while let Some(first) = self.entries.front() {
+            if now.saturating_duration_since(first.at) <= settings.window {
+                return;
+            }
+            self.forget_first();
+        }
+    }
+
+    fn settle(&mut self, topic: &Name, partition: i32, offset: i64) {
+        let place = (Name::clone(topic), partition);
+        let Some(mut waiting) = self.unsettled.remove(&place) else {
+            return;
+        };
+        while let Some(id) = waiting.front().copied() {
+            if let Some(entry) = self.entry(id) {
+                if entry.offset >= offset {
+                    break;
+                }
+                entry.settled = true;
+            }
+            waiting.pop_front();
+            self.unsettled_records = self.unsettled_records.saturating_sub(1);
+        }
+        if !waiting.is_empty() {
+            self.unsettled.insert(place, waiting);
+        }
+    }
+
+    /// The strongest evidence and the one entry it names.
+    fn evidence(
+        &self,
+        target: u64,
+        key: Option<u64>,
+        correlation: Option<u64>,
+        business: &[u64],
+    ) -> Option<(Evidence, u64)> {
+        let same_key = key.and_then(|key| self.by_key.get(&key));
+        let among = |ids: Option<&VecDeque<u64>>| {
+            let ids = ids?;
+            // Several records of one correlation or business id: the one with the key as well.
+            self.one(newest(ids), target).or_else(|| {
+                let keyed = newest(same_key?);
+                let both = newest(ids).filter(|id| keyed.clone().any(|same| same == *id));
+                self.one(both, target)
+            })
+        };
+        if let Some(id) = among(correlation.and_then(|hash| self.by_correlation.get(&hash))) {
+            return Some((Evidence::Header, id));
+        }
+        let by_business = business
+            .iter()
+            .find_map(|hash| among(self.by_business.get(hash)));
+        if let Some(id) = by_business {
+            return Some((Evidence::BusinessId, id));
+        }
+        if let Some(ids) = same_key
+            && let Some(id) = self.one(newest(ids), target)
+            && self
+                .peek(id)
+                .is_some_and(|entry| self.keys_tell(&entry.topic))
+        {
+            return Some((Evidence::Key, id));
+        }
+        if self.unsettled_records == 1 {
+            let id = self
+                .unsettled
+                .values()
+                .find_map(|waiting| waiting.front())?;
+            return Some((Evidence::SoleInFlight, *id));
+        }
+        None
+    }
+
+    /// The one candidate nothing was sent for to this topic; where all were claimed, the only one there is.
+    fn one(&self, ids: impl Iterator<Item = u64> + Clone, target: u64) -> Option<u64> {
+        let unclaimed = ids
+            .clone()
+            .filter(|id| self.peek(*id).is_some_and(|e| !e.claimed.contains(&target)));
+        let mut unclaimed = unclaimed.take(2);
+        match (unclaimed.next(), unclaimed.next()) {
+            (Some(only), None) => Some(only),
+            (Some(_), Some(_)) => None,
+            (None, _) => {
+                let mut all = ids.take(2);
+                let only = all.next()?;
+                all.next().is_none().then_some(only)
+            }
+        }
+    }
+
+    /// Whether the keys of a topic tell its records apart.
+    fn keys_tell(&self, topic: &Name) -> bool {
+        self.keys.get(topic).is_none_or(|shape| {
+            let distinct = shape.records.saturating_sub(shape.repeats);
+            shape.records < KEY_SAMPLE_MIN
+                || distinct.saturating_mul(KEY_REPEATS_MAX) >= shape.records
+        })
+    }
+}
+
+/// Of many records that share a hash only the newest are looked at.
+fn newest(ids: &VecDeque<u64>) -> impl Iterator<Item = u64> + Clone {
+    ids.iter().rev().take(CANDIDATES_MAX).copied()
+}
+
+fn remove(ids: &mut Ids, hash: u64, id: u64) {
+    let Some(same) = ids.get_mut(&hash) else {
+        return;
+    };
+    // Nearly always the oldest.
+    if same.front() == Some(&id) {
+        same.pop_front();
+    } else {
+        same.retain(|known| *known != id);
+    }
+    if same.is_empty() {
+        ids.remove(&hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::propagation::IdSource;
+
+    struct Program {
+        deliveries: Deliveries,
+        next: i64,
+    }
+
+    impl Program {
+        fn new(settings: Settings) -> Self {
+            Self {
+                deliveries: Deliveries::new(settings),
+                next: 0,
+            }
+        }
+
+        fn context(offset: i64) -> Traceparent {
+            let number = u64::try_from(offset).unwrap();
+            let (trace_id, span_id) = IdSource::of_producer("c", "t", 0, 1, 0, 0).pair(number);
+            Traceparent {
+                trace_id,
+                span_id,
+                sampled: true,
+                random: true,
+            }
+        }
+
+        fn is_given(&mut self, topic: &str, key: Option<&str>, correlation: Option<&str>) -> i64 {
+            let offset = self.next;
+            self.next += 1;
+            self.is_given_again(topic, key, correlation, offset);
+            offset
+        }
+
+        fn is_given_again(
+            &self,
+            topic: &str,
+            key: Option<&str>,
+            correlation: Option<&str>,
+            offset: i64,
+        ) {
+            self.deliveries
+                .batch(&topic.into(), Instant::now())
+                .add(&Delivered {
+                    partition: 0,
+                    offset,
+                    key: key.map(str::as_bytes),
+                    context: Self::context(offset),
+                    threshold: None,
+                    decided: true,
+                    correlation,
+                    business: &[],
+                });
+        }
+
+        /// Offset of the parent of what the program sends, and the evidence.
+        fn sends(
+            &self,
+            topic: &str,
+            key: Option<&str>,
+            correlation: Option<&str>,
+        ) -> Option<(i64, Evidence)> {
+            let produced = Produced {
+                key: key.map(str::as_bytes),
+                correlation,
+                business: &[],
+            };
+            let parent = self
+                .deliveries
+                .parent(&topic.into(), produced, Instant::now())?;
+            assert_eq!(parent.context, Self::context(parent.offset));
+            Some((parent.offset, parent.evidence))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_unique_key_names_the_parent_for_every_topic_it_is_sent_to() {
+        let mut program = Program::new(Settings::default());
+        let a = program.is_given("orders", Some("a"), None);
+        let b = program.is_given("orders", Some("b"), None);
+        let key = |offset| Some((offset, Evidence::Key));
+        // Out of order, to several topics, twice to one.
+        assert_eq!(program.sends("payments", Some("b"), None), key(b));
+        assert_eq!(program.sends("payments", Some("a"), None), key(a));
+        assert_eq!(program.sends("shipments", Some("a"), None), key(a));
+        assert_eq!(program.sends("payments", Some("a"), None), key(a));
+        assert_eq!(program.sends("payments", Some("c"), None), None);
+        assert_eq!(program.sends("payments", None, None), None);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_two_unclaimed_records_have_names_none() {
+        let mut program = Program::new(Settings::default());
+        let first = program.is_given("orders", Some("a"), None);
+        assert_eq!(
+            program.sends("payments", Some("a"), None),
+            Some((first, Evidence::Key))
+        );
+        let second = program.is_given("orders", Some("a"), None);
+        assert_eq!(
+            program.sends("payments", Some("a"), None),
+            Some((second, Evidence::Key))
+        );
+        program.is_given("orders", Some("a"), None);
+        program.is_given("orders", Some("a"), None);
+        assert_eq!(program.sends("payments", Some("a"), None), None);
+    }
+
+    #[tokio::test]
+    async fn a_record_delivered_twice_is_one_candidate() {
+        let mut program = Program::new(Settings::default());
+        let a = program.is_given("orders", Some("a"), None);
+        program.is_given_again("orders", Some("a"), None, a);
+        assert_eq!(
+            program.sends("payments", Some("a"), None),
+            Some((a, Evidence::Key))
+        );
+        program.is_given_again("orders", Some("a"), None, a);
+        assert_eq!(
+            program.sends("payments", Some("a"), None),
+            Some((a, Evidence::Key))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_constant_key_names_nothing() {
+        let mut program = Program::new(Settings::default());
+        for _ in 0..40 {
+            program.is_given("ticks", Some("constant"), None);
+            program.sends("out", Some("constant"), None);
+        }
+        program.is_given("ticks", Some("constant"), None);
+        assert_eq!(program.sends("out", Some("constant"), None), None);
+    }
+
+    #[tokio::test]
+    async fn a_correlation_id_weighs_more_than_a_key_and_needs_to_be_unique_too() {
+        let mut program = Program::new(Settings::default());
+        let a = program.is_given("orders", Some("a"), Some("1"));
+        let b = program.is_given("orders", Some("b"), Some("2"));
+        let header = |offset| Some((offset, Evidence::Header));
+        assert_eq!(program.sends("payments", Some("b"), Some("1")), header(a));
+        // Two records of one correlation: the key decides.
+        program.is_given("stock", Some("c"), Some("2"));
+        assert_eq!(program.sends("payments", Some("b"), Some("2")), header(b));
+        program.is_given("stock", Some("b"), Some("3"));
+        program.is_given("stock", Some("b"), Some("3"));
+        assert_eq!(program.sends("shipments", Some("b"), Some("3")), None);
+    }
+
+    #[tokio::test]
+    async fn the_only_record_in_work_is_named_where_that_is_enough() {
+        let sure = Settings {
+            parent_confidence: 0.5,
+            ..Settings::default()
+        };
+        for (settings, named) in [(Settings::default(), false), (sure, true)] {
+            let mut program = Program::new(settings);
+            let a = program.is_given("orders", None, None);
+            let only = named.then_some((a, Evidence::SoleInFlight));
+            assert_eq!(program.sends("payments", None, None), only);
+            program.is_given("orders", None, None);
+            assert_eq!(
+                program.sends("payments", None, None),
+                None,
+                "two are in work"
+            );
+            program.deliveries.settled(&"orders".into(), 0, a + 1);
+            let only = named.then_some((a + 1, Evidence::SoleInFlight));
+            assert_eq!(program.sends("payments", None, None), only);
+            program.deliveries.settled(&"orders".into(), 0, a + 2);
+            assert_eq!(program.sends("payments", None, None), None);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_old_or_too_much_is_forgotten() {
+        let mut program = Program::new(Settings {
+            records_max: 3,
+            ..Settings::default()
+        });
+        for key in ["a", "b", "c", "d"] {
+            program.is_given("orders", Some(key), Some(key));
+        }
+        assert_eq!(program.deliveries.len(), 3);
+        assert_eq!(program.sends("payments", Some("a"), None), None);
+        assert!(program.sends("payments", Some("b"), None).is_some());
+        tokio::time::advance(Duration::from_secs(301)).await;
+        assert_eq!(program.sends("payments", Some("d"), None), None);
+        assert!(program.deliveries.is_empty());
+        let index = program.deliveries.index.lock().unwrap();
+        assert!(index.by_key.is_empty() && index.by_correlation.is_empty());
+        assert!(index.unsettled.is_empty() && index.unsettled_records == 0);
+    }
+}
