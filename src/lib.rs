@@ -4,9 +4,12 @@
 //! indicators. Modules stand here in dependency order: each uses only those above it (`tests/architecture.rs` holds the
 //! exact table, which `ARCHITECTURE.md` prints).
 
-pub mod event;
-pub mod lineage;
 pub mod propagation;
+
+pub mod event;
+
+pub mod lineage;
+pub mod span;
 
 pub mod kafka;
 pub mod metrics;

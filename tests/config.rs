@@ -201,7 +201,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
             "t.yaml:4: log: given twice, first at t.yaml:1",
             "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
-            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, objectives, metrics, names, limits, proxy, admin, log, \
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, otlp, objectives, metrics, names, limits, proxy, admin, log, \
              drain_timeout_seconds",
         ],
     ),
@@ -278,7 +278,7 @@ fn keys_of_later_versions_are_refused_only_where_they_say_something() {
     Case::file("redaction:\nowners: []\ndead_letter: {topics: , categories: }\nkafka: {sasl: {mechanism: }}\n").load();
     for given in [
         "schema: {format: auto}",
-        "otlp: {endpoint: x}",
+        "otlp: {metrics: true}",
         "sampling: {always: [slow]}",
         "redaction: {headers: [a]}",
         "dead_letter: {topics: a}",
@@ -338,23 +338,23 @@ fn faults_of_variables_and_flags_name_them() {
     let faults = Case::none()
         .env("THROUGHLINE_KAFKA_LISTN", "x")
         .env("THROUGHLINE_LOG_LEVEL", "loud")
-        .env("THROUGHLINE_OTLP_ENDPOINT", "http://x")
+        .env("THROUGHLINE_REDACTION_HEADERS", "x")
         .set("kafka.listen", "9092")
         .set("kafka", "{}")
         .set("objectives[0].target", "1")
         .set("kafka.tls", "{ca_fil: x}")
         .set("names", "[")
         .flag("--listen", "kafka.listen", "localhost:1")
-        .flag("--otlp-endpoint", "otlp.endpoint", "http://x")
+        .flag("--otlp-endpoint", "otlp.endpoint", "x")
         .faults();
     assert_eq!(
         faults,
         [
             "THROUGHLINE_KAFKA_LISTN: unknown variable, did you mean `THROUGHLINE_KAFKA_LISTEN`?",
             "THROUGHLINE_LOG_LEVEL: log.level: `loud` is not known, allowed: off, error, warn, info, debug, trace",
-            "THROUGHLINE_OTLP_ENDPOINT: otlp: not acted on in this version, remove it",
+            "THROUGHLINE_REDACTION_HEADERS: redaction: not acted on in this version, remove it",
             "--listen: kafka.listen: given twice, also by --set kafka.listen",
-            "--otlp-endpoint: otlp.endpoint: not acted on in this version, remove it",
+            "--otlp-endpoint: otlp.endpoint: `x` is no URL, allowed: http:// or https:// with host and port, for example http://localhost:4317",
             "--set kafka: kafka: is a section, allowed: kafka.bootstrap, kafka.listen, kafka.broker_listen, kafka.advertise, \
              kafka.cluster_name, kafka.tls, kafka.tls.ca_file, kafka.tls.cert_file, kafka.tls.key_file, \
              kafka.tls.server_name, kafka.tls.insecure_skip_verify",

@@ -137,6 +137,7 @@ fn seen() -> Event {
                 max_timestamp_ms: 0,
                 outcome: PublishOutcome::Lost,
                 injection: crate::event::Injection::default(),
+                traced: Vec::new(),
             }],
         }),
     };

@@ -75,7 +75,7 @@ async fn show(
     }
     let mut sidecars = Vec::new();
     for service in SERVICES {
-        match start(&bootstrap, service, wanted.admin, telemetry) {
+        match start(&bootstrap, service, wanted, telemetry) {
             Ok(sidecar) => sidecars.push(sidecar),
             Err(fault) => {
                 writeln!(streams.err, "{service}: {fault}")?;
@@ -116,7 +116,7 @@ fn of((service, sidecar): (&&'static str, &Sidecar)) -> ServiceAddresses {
 fn start(
     bootstrap: &str,
     service: &str,
-    admin: Option<ListenAddress>,
+    wanted: &Demo,
     telemetry: &Runtime,
 ) -> Result<Sidecar, StartError> {
     let any = ListenAddress {
@@ -131,6 +131,8 @@ fn start(
     config.kafka.listen = any;
     config.kafka.broker_listen = any;
     let first = SERVICES.first() == Some(&service);
-    config.admin.listen = admin.filter(|_| first).unwrap_or(any);
+    config.admin.listen = wanted.admin.filter(|_| first).unwrap_or(any);
+    config.otlp.endpoint.clone_from(&wanted.otlp_endpoint);
+    config.otlp.service_name = Some(service.to_owned());
     Sidecar::start(&config, telemetry, None)
 }

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     config::{self, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, TlsConfig},
+    export::otlp,
     kafka::{
         dial::{
             HostPort, TlsSettings,
@@ -85,7 +86,55 @@ fn lineage(config: &Config) -> LineageSettings {
         },
         business: BusinessIds::new(ids.collect()),
         hold: lineage.hold,
+        traces: otlp(config).is_some(),
     }
+}
+
+/// Where traces go; `None` where nobody named a collector.
+pub(crate) fn otlp(config: &Config) -> Option<otlp::Settings> {
+    let otlp = &config.otlp;
+    let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let named = otlp.endpoint.is_some()
+        || [
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ]
+        .into_iter()
+        .any(|name| variable(name).is_some());
+    if !otlp.traces || !named {
+        return None;
+    }
+    let of_environment = || {
+        let said = variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+            .or_else(|| variable("OTEL_EXPORTER_OTLP_PROTOCOL"));
+        match said.as_deref() {
+            Some("http/protobuf") => otlp::Protocol::HttpProtobuf,
+            _ => otlp::Protocol::Grpc,
+        }
+    };
+    let protocol = otlp
+        .protocol
+        .map_or_else(of_environment, |protocol| match protocol {
+            config::OtlpProtocol::Grpc => otlp::Protocol::Grpc,
+            config::OtlpProtocol::HttpProtobuf => otlp::Protocol::HttpProtobuf,
+        });
+    let mut attributes = vec![
+        ("telemetry.distro.name", "throughline".to_owned()),
+        (
+            "telemetry.distro.version",
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ),
+    ];
+    if let Some(host) = variable("HOSTNAME") {
+        attributes.push(("host.name", host));
+    }
+    Some(otlp::Settings {
+        endpoint: otlp.endpoint.clone(),
+        protocol,
+        headers: otlp.headers.expose().to_vec(),
+        attributes,
+        service_name: otlp.service_name.clone(),
+    })
 }
 
 /// The brokers to begin with.

@@ -23,14 +23,16 @@ use crate::{
     admin::{self, Readiness, Sources, Token},
     config::Config,
     event::DataplaneCounters,
+    export::otlp::{self, Exporter, OtlpError},
     kafka::{
         dial::tls::TlsError,
         proxy::{Handle, Proxy},
         wire::api::ApiKey,
     },
     metrics::{self, Build, CatalogueError, Metrics},
-    pipeline,
+    pipeline::{self, Tracing, Worker},
     sli::{Engine, TooManyThresholds},
+    span::Spans,
 };
 
 /// Time for telemetry to take what is queued when the sidecar stops.
@@ -49,6 +51,8 @@ pub(crate) enum StartError {
     Tls(TlsError),
     /// The objectives ask for more histogram bounds than there may be.
     Objectives(TooManyThresholds),
+    /// Traces cannot be exported as asked.
+    Otlp(OtlpError),
     /// A fault of this build.
     Catalogue(CatalogueError),
 }
@@ -73,6 +77,7 @@ impl fmt::Display for StartError {
             } => write!(f, "{key}: cannot listen on {address}: {source}"),
             Self::Tls(fault) => fault.fmt(f),
             Self::Objectives(fault) => write!(f, "objectives: {fault}"),
+            Self::Otlp(fault) => fault.fmt(f),
             Self::Catalogue(fault) => fault.fmt(f),
         }
     }
@@ -104,6 +109,7 @@ pub(crate) struct Sidecar {
     handle: Handle,
     running: JoinHandle<()>,
     worker: JoinHandle<()>,
+    exporter: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
@@ -121,7 +127,7 @@ impl Sidecar {
         let modes = Arc::new(ArcSwap::from_pointee(settings::modes(&config.context)));
         let engine = Engine::new(settings::objectives(config)).map_err(StartError::Objectives)?;
         let metrics = registry(config, &engine, &counters).map_err(StartError::Catalogue)?;
-        let (hot, worker) = pipeline::new(
+        let (hot, mut worker) = pipeline::new(
             settings::pipeline(config),
             engine,
             &metrics,
@@ -163,6 +169,14 @@ impl Sidecar {
         for listener in admin_listeners {
             telemetry.spawn(serve_admin(listener, Arc::clone(&sources), stopped.clone()));
         }
+        let exporter = match settings::otlp(config) {
+            None => None,
+            Some(to) => {
+                let exporter = trace(&to, &metrics, telemetry, handle.cluster_id(), &mut worker)
+                    .map_err(StartError::Otlp)?;
+                exporter.map(|exporter| telemetry.spawn(exporter.run()))
+            }
+        };
         let worker = telemetry.spawn(worker.run(until_true(stopped.clone())));
         let cluster_name = config.kafka.cluster_name.clone();
         let eye = watching::Watch {
@@ -185,6 +199,7 @@ impl Sidecar {
             handle,
             running,
             worker,
+            exporter,
             stop,
         })
     }
@@ -202,7 +217,35 @@ impl Sidecar {
         {
             tracing::warn!("telemetry did not finish in time; the last events are lost");
         }
+        if let Some(exporter) = self.exporter
+            && tokio::time::timeout(FLUSH_TIMEOUT, exporter).await.is_err()
+        {
+            tracing::warn!("the collector did not take the last spans in time; they are lost");
+        }
     }
+}
+
+/// Makes the worker make spans, and what sends them; `None` where the system has no randomness for ids.
+fn trace(
+    to: &otlp::Settings,
+    metrics: &Metrics,
+    telemetry: &Runtime,
+    cluster: watch::Receiver<Option<String>>,
+    worker: &mut Worker,
+) -> Result<Option<Exporter>, OtlpError> {
+    let _on = telemetry.enter();
+    let (queue, exporter) = otlp::traces(to, metrics)?;
+    let Some(spans) = Spans::new() else {
+        tracing::error!("the operating system gives no randomness: no traces are exported");
+        return Ok(None);
+    };
+    worker.trace(Tracing {
+        spans,
+        sink: Box::new(queue),
+        cluster,
+        given_up: metrics.dropped("traces", "never_settled"),
+    });
+    Ok(Some(exporter))
 }
 
 /// Resolves once the value is true, or nobody is left who could set it.

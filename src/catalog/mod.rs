@@ -310,6 +310,7 @@ mod tests {
                 max_timestamp_ms: 0,
                 outcome: PublishOutcome::Lost,
                 injection: crate::event::Injection::default(),
+                traced: Vec::new(),
             }],
         })
     }

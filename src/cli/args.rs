@@ -9,7 +9,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser};
 
 use super::{COLOR, text};
-use crate::config::{HostPort, ListenAddress, Override, Sources};
+use crate::config::{HostPort, ListenAddress, Override, Sources, otlp_endpoint};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -71,7 +71,8 @@ pub(super) struct DemoArguments {
     /// Where to serve the console and metrics [default: a free port]
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) admin: Option<ListenAddress>,
-    #[arg(long, hide = true)]
+    /// Collector to send the traces of all services to, over gRPC
+    #[arg(long, value_name = "URL", value_parser = otlp_endpoint)]
     pub(super) otlp_endpoint: Option<String>,
     /// Write without colour
     #[arg(long)]
@@ -96,7 +97,8 @@ pub(super) struct Overrides {
     /// What to do with records: inject, observe or off (context.mode) [default: inject]
     #[arg(long, value_name = "MODE")]
     mode: Option<String>,
-    #[arg(long, hide = true)]
+    /// Collector to send traces to (otlp.endpoint)
+    #[arg(long, value_name = "URL")]
     otlp_endpoint: Option<String>,
     /// Any key of the file; can be given more than once
     #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]

@@ -70,6 +70,8 @@ pub struct Demo {
     pub duration: Option<Duration>,
     /// Where the console is served; `None` = a free port.
     pub admin: Option<ListenAddress>,
+    /// Collector the traces go to.
+    pub otlp_endpoint: Option<String>,
     /// Whether colour was declined by flag.
     pub no_color: bool,
 }
@@ -140,14 +142,8 @@ pub fn parse(
             },
             offline: check.offline,
         }),
-        Subcommand::Demo(demo) if demo.otlp_endpoint.is_some() => {
-            writeln!(
-                streams.err,
-                "--otlp-endpoint: not in this version, remove it"
-            )?;
-            Request::Exit(USAGE_ERROR)
-        }
         Subcommand::Demo(demo) => Request::Demo(Demo {
+            otlp_endpoint: demo.otlp_endpoint,
             bootstrap: demo.bootstrap,
             duration: demo.duration,
             admin: demo.admin,
@@ -306,7 +302,7 @@ mod tests {
                 2,
                 "{examples}"
             );
-            assert!(!out.contains("otlp") && !out.contains('\u{1b}'), "{out}");
+            assert!(!out.contains('\u{1b}'), "{out}");
         }
     }
 
@@ -332,7 +328,7 @@ mod tests {
             (&["run", "--set", "x"], "KEY=VALUE"),
             (&["demo", "--duration", "60"], "60s"),
             (&["demo", "--bootstrap", "kafka"], "has no port"),
-            (&["demo", "--otlp-endpoint", "x"], "not in this version"),
+            (&["demo", "--otlp-endpoint", "x"], "is no URL"),
             (
                 &["trace", "orders:0:1"],
                 "throughline trace: not in this version",

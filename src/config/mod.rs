@@ -15,6 +15,7 @@ mod limits;
 mod lineage;
 mod names;
 mod objectives;
+mod otlp;
 mod pattern;
 mod schema;
 mod section;
@@ -34,6 +35,7 @@ pub use limits::{LimitsConfig, MetricsConfig, ProxyConfig};
 pub use lineage::{BusinessId, LineageConfig};
 pub use names::NameRule;
 pub use objectives::{ObjectiveConfig, Sli, Stage};
+pub use otlp::{OtlpConfig, OtlpHeaders, OtlpProtocol, endpoint as otlp_endpoint};
 pub use pattern::Pattern;
 pub use schema::keys;
 pub use sources::{Override, Sources};
@@ -53,6 +55,8 @@ pub struct Config {
     pub sampling: SamplingConfig,
     /// How parents are found.
     pub lineage: LineageConfig,
+    /// Where traces go.
+    pub otlp: OtlpConfig,
     /// In the order written.
     pub objectives: Vec<ObjectiveConfig>,
     /// What is kept as series.
@@ -78,6 +82,7 @@ impl Default for Config {
             context: ContextConfig::default(),
             sampling: SamplingConfig::default(),
             lineage: LineageConfig::default(),
+            otlp: OtlpConfig::default(),
             objectives: Vec::new(),
             metrics: MetricsConfig::default(),
             names: Vec::new(),
@@ -121,6 +126,7 @@ impl Config {
             context: ContextConfig::read(&root.section("context")),
             sampling: SamplingConfig::read(&root.section("sampling")),
             lineage: LineageConfig::read(&root.section("lineage")),
+            otlp: OtlpConfig::read(&root.section("otlp")),
             objectives: ObjectiveConfig::read_all(root),
             metrics: MetricsConfig::read(&root.section("metrics")),
             names: NameRule::read_all(root),

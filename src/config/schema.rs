@@ -76,6 +76,16 @@ const LINEAGE: &[Key] = &[
     ),
 ];
 
+const OTLP: &[Key] = &[
+    key("endpoint", One),
+    key("protocol", One),
+    key("headers_file", One),
+    key("service_name", One),
+    key("traces", One),
+    key("metrics", Later),
+    key("logs", Later),
+];
+
 const OBJECTIVE: &[Key] = &[
     key("match", One),
     key("sli", One),
@@ -118,6 +128,7 @@ pub(super) const ROOT: &[Key] = &[
         ]),
     ),
     key("lineage", Section(LINEAGE)),
+    key("otlp", Section(OTLP)),
     key("objectives", Rules(OBJECTIVE)),
     key("metrics", Section(METRICS)),
     key("names", Rules(&[key("match", One), key("as", One)])),
@@ -132,7 +143,6 @@ pub(super) const ROOT: &[Key] = &[
     key("dead_letter", Later),
     key("schema", Later),
     key("owners", Later),
-    key("otlp", Later),
     key("redaction", Later),
 ];
 

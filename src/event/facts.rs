@@ -2,9 +2,10 @@
 //!
 //! Plain data; units are in the names. Must not compute anything that needs more than one event.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{CapturedBatch, Failure, Name};
+use crate::propagation::{Sent, Traceparent};
 
 /// What a request and its answer say, beside having been answered.
 #[derive(Debug, Default)]
@@ -69,6 +70,44 @@ pub struct ProducedPart {
     pub outcome: PublishOutcome,
     /// What was added to its records.
     pub injection: Injection,
+    /// Records whose trace is recorded; the first ones where there are many.
+    pub traced: Vec<Traced>,
+}
+
+/// A record whose trace is recorded.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// Its position: behind the first of its batch where it is sent, in its partition where it is delivered.
+    pub offset: i64,
+    /// The context it carries.
+    pub context: Traceparent,
+    /// What our member says, where the context is ours.
+    pub sent: Option<Sent>,
+    /// This sidecar gave it the context.
+    pub written: bool,
+    /// Its correlation id; `None` where the trace id stands for it.
+    pub correlation: Option<Arc<str>>,
+    /// Bytes of its value.
+    pub body_bytes: usize,
+    /// It has no value.
+    pub tombstone: bool,
+    /// The delivered record it comes from, as far as this sidecar found out.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// A delivered record that another one comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// Topic.
+    pub topic: Name,
+    /// Partition.
+    pub partition: i32,
+    /// Position.
+    pub offset: i64,
+    /// The context it carries, or the one that follows from its position.
+    pub context: Traceparent,
+    /// How sure the evidence is, 0 to 1.
+    pub confidence: f64,
 }
 
 /// What was added to the records of one partition in a publish request.
@@ -144,6 +183,8 @@ pub struct DeliveredPart {
     pub log_start: i64,
     /// The complete batches, in offset order.
     pub batches: Vec<BatchFact>,
+    /// Records whose trace is recorded; the first ones where there are many.
+    pub traced: Vec<Traced>,
 }
 
 /// One complete batch inside an answer.

@@ -18,8 +18,8 @@ pub use counters::{
 };
 pub use facts::{
     BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Facts, Injection, Membership,
-    MembershipChange, PartitionSet, Positions, Produced, ProducedPart, ProducerSequence,
-    PublishOutcome, Settled, SettledPart, TopicSeen,
+    MembershipChange, Origin, PartitionSet, Positions, Produced, ProducedPart, ProducerSequence,
+    PublishOutcome, Settled, SettledPart, TopicSeen, Traced,
 };
 
 /// A name that came from outside (topic, group, client): shared, never copied per event.

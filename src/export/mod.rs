@@ -1,8 +1,10 @@
-//! Turns gathered families into what a scraper asked for: format and compression by its request headers.
+//! What leaves: gathered families as a scraper asked for them, and spans over OTLP.
 //!
-//! Pure over what `metrics` gathers. Must not gather twice for one answer, nor add a family of its own.
+//! A page's format and compression follow its request headers; it is pure over what `metrics` gathers. Must not gather twice for one answer, nor add a family of its own.
 
+mod http;
 mod negotiate;
+pub mod otlp;
 mod text;
 
 use std::io::Write as _;

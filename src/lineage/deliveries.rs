@@ -14,7 +14,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    event::Name,
+    event::{Name, Origin},
     propagation::{Evidence, Traceparent},
 };
 
@@ -99,6 +99,20 @@ pub struct Parent {
     pub offset: i64,
     /// How it was found.
     pub evidence: Evidence,
+}
+
+impl Parent {
+    /// As events name it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin {
+            topic: Name::clone(&self.topic),
+            partition: self.partition,
+            offset: self.offset,
+            context: self.context,
+            confidence: confidence(self.evidence),
+        }
+    }
 }
 
 /// How often a kind of evidence is right; measured on the ground-truth pipelines, see README.

@@ -271,6 +271,8 @@ families! {
         "Delivered batches whose records could not be indexed in time, or not be read: what comes from them begins a new trace";
     TelemetryDropped "throughline_telemetry_dropped_total" Counter One Health ["signal" "reason"] Latency
         "Observations dropped so that traffic need not wait";
+    ExportFailures "throughline_export_failures_total" Counter One Health ["signal"] Latency
+        "Exports that failed after all retries; what was in them is lost and in telemetry_dropped_total";
     SeriesCapped "throughline_series_capped_total" Counter One Health ["family"] Latency
         "Observations that went to _other (SLIs and gauges: nowhere) because of metrics.max_series";
     Series "throughline_series" Gauge One Health [] Latency

@@ -51,6 +51,7 @@ pub struct Metrics {
     registry: Registry,
     stores: Arc<[(Id, Option<Store>)]>,
     dropped: IntCounterVec,
+    export_failures: IntCounterVec,
     cluster: ArcSwap<String>,
     max_series: usize,
 }
@@ -96,10 +97,14 @@ impl Metrics {
         let family = Id::TelemetryDropped.family();
         let dropped = IntCounterVec::new(opts(family), family.labels)?;
         register(&registry, Box::new(dropped.clone()))?;
+        let family = Id::ExportFailures.family();
+        let export_failures = IntCounterVec::new(opts(family), family.labels)?;
+        register(&registry, Box::new(export_failures.clone()))?;
         Ok(Self {
             registry,
             stores: stores.into(),
             dropped,
+            export_failures,
             cluster: ArcSwap::default(),
             max_series: settings.max_series,
         })
@@ -136,6 +141,12 @@ impl Metrics {
     #[must_use]
     pub fn dropped(&self, signal: &'static str, reason: &'static str) -> Dropped {
         Dropped(self.dropped.with_label_values(&[signal, reason]))
+    }
+
+    /// A counter of exports that failed for good, at 0 from now on. `signal` is a bounded set of the callers.
+    #[must_use]
+    pub fn export_failures(&self, signal: &'static str) -> Dropped {
+        Dropped(self.export_failures.with_label_values(&[signal]))
     }
 
     /// Sets the value of the label `cluster`: the configured name, or the cluster id once it is known.

@@ -340,6 +340,7 @@ pub(super) fn storage_of(id: Id) -> Option<Kind> {
         | Id::ProxyBypassed
         | Id::LineageUnindexed
         | Id::TelemetryDropped
+        | Id::ExportFailures
         | Id::Build
         | Id::ProcessCpu
         | Id::ProcessMemory

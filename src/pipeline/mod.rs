@@ -22,7 +22,7 @@ use crate::{metrics::Metrics, sli::Engine};
 pub use hot::Hot;
 pub use names::{Fold, MAX_FOLDED};
 pub use snapshot::{GroupTopic, GroupView, Snapshot, Snapshots, TopicView};
-pub use worker::{BATCH_EVENTS, PAUSE, TICK, Worker};
+pub use worker::{BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
 
 /// Opens a captured batch. Implemented where the protocol is known.
 pub trait RecordOpener: Send + std::fmt::Debug {

@@ -92,6 +92,7 @@ fn produced(topic: &str, outcome: PublishOutcome) -> Facts {
             max_timestamp_ms: 0,
             outcome,
             injection: crate::event::Injection::default(),
+            traced: Vec::new(),
         }],
     })
 }
@@ -140,6 +141,7 @@ fn delivered(base_ms: i64, max_ms: i64, captured: Option<CapturedBatch>) -> Fact
             high_watermark: 2,
             last_stable: 2,
             log_start: 0,
+            traced: Vec::new(),
             batches: vec![BatchFact {
                 base_offset: 0,
                 last_offset: 1,

@@ -3,10 +3,10 @@
 //! Takes what has queued, then rests, so that a busy sidecar wakes the thread 50 times a second and not once per event. Must
 //! not be awaited by the dataplane.
 
-use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc::Receiver,
+    sync::{mpsc::Receiver, watch},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -22,8 +22,9 @@ use super::{
 use crate::{
     catalog::Inventory,
     event::{Direction, Event, Name, Stamp},
-    metrics::{Id, Metrics, Recorder},
+    metrics::{Dropped, Id, Metrics, Recorder},
     sli::{Engine, GroupStatus, TopicHealth},
+    span::{Sink, Spans},
 };
 
 /// Events taken from the queue at once.
@@ -47,9 +48,47 @@ pub struct Worker {
     snapshots: Snapshots,
     partitions: bool,
     ticks: u32,
+    tracing: Option<Tracing>,
+}
+
+/// What makes spans of the events, and where they go.
+pub struct Tracing {
+    /// Makes them.
+    pub spans: Spans,
+    /// Takes them.
+    pub sink: Box<dyn Sink + Send>,
+    /// The cluster id, once it is known.
+    pub cluster: watch::Receiver<Option<String>>,
+    /// Counts delivered records that were never seen to be settled.
+    pub given_up: Dropped,
+}
+
+impl fmt::Debug for Tracing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracing")
+            .field("spans", &self.spans)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tracing {
+    fn tick(&mut self, now: Stamp) {
+        if let Some(id) = self.cluster.borrow_and_update().as_deref() {
+            self.spans.set_cluster(id);
+        }
+        let before = self.spans.given_up();
+        self.spans.tick(now.mono);
+        self.given_up
+            .add(self.spans.given_up().saturating_sub(before));
+    }
 }
 
 impl Worker {
+    /// Makes spans from now on.
+    pub fn trace(&mut self, tracing: Tracing) {
+        self.tracing = Some(tracing);
+    }
+
     pub(super) fn new(
         settings: Settings,
         engine: Engine,
@@ -72,6 +111,7 @@ impl Worker {
             snapshots: Snapshots::default(),
             partitions: settings.partitions,
             ticks: 0,
+            tracing: None,
         }
     }
 
@@ -127,6 +167,9 @@ impl Worker {
             self.recorder.set_now(event.at.mono);
             traffic::observe(&event, &mut self.recorder, &mut self.names);
             self.inventory.take(&event);
+            if let Some(tracing) = &mut self.tracing {
+                tracing.spans.take(&event, tracing.sink.as_mut());
+            }
             let mut sink = Recording {
                 recorder: &mut self.recorder,
                 names: &mut self.names,
@@ -141,6 +184,9 @@ impl Worker {
         self.decoder.refill(now.mono);
         self.recorder.set_now(now.mono);
         self.inventory.tick(now.mono);
+        if let Some(tracing) = &mut self.tracing {
+            tracing.tick(now);
+        }
         let mut sink = Recording {
             recorder: &mut self.recorder,
             names: &mut self.names,

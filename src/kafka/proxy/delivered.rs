@@ -182,16 +182,20 @@ impl<'a> DeliveredSink<'a> {
             return;
         };
         let (shared, at) = (self.shared, self.at);
-        let Some(part) = self.parts.last() else {
+        let Some(part) = self.parts.last_mut() else {
             return;
         };
+        let traced = &mut part.traced;
         let batch = DeliveredBatch {
             topic: &part.topic,
             partition: part.partition,
             asked: part.asked,
             bytes: &bytes,
         };
-        if !shared.recent.index(shared, batch, at, &mut self.spent) {
+        if !shared
+            .recent
+            .index(shared, batch, at, &mut self.spent, traced)
+        {
             shared.counters.add_unindexed(1);
         }
         drop(room);
@@ -267,6 +271,7 @@ impl Sink for DeliveredSink<'_> {
             last_stable: head.last_stable_offset,
             log_start: head.log_start_offset,
             batches: Vec::new(),
+            traced: Vec::new(),
         });
     }
 

@@ -89,6 +89,7 @@ impl Sink for ProducedSink<'_> {
             max_timestamp_ms: 0,
             outcome: PublishOutcome::Lost,
             injection: Injection::default(),
+            traced: Vec::new(),
         });
     }
 

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -16,12 +16,14 @@ use tokio::time::Instant;
 
 use super::{settings::LineageSettings, shared::Shared};
 use crate::{
-    event::{Name, Stamp},
+    event::{Name, Stamp, Traced},
     kafka::wire::record::{Record, Records},
     lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced},
-    propagation::{Carried, CorrelationNames, Sampling, Traceparent, derive},
+    propagation::{Carried, CorrelationNames, SENT_MEMBER, Sampling, Sent, Traceparent, derive},
 };
 
+/// Records with a recorded trace that are reported per partition of one request or answer.
+pub(crate) const TRACED_MAX: usize = 64;
 /// For so long a program that has sent nothing yet is watched.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -35,6 +37,8 @@ pub(crate) struct Recent {
     /// Largest body of a batch once decompressed.
     body_bytes: usize,
     first_delivery: OnceLock<Instant>,
+    /// Somebody wants to know of every delivered record whose trace is recorded.
+    traces: bool,
     produces: AtomicBool,
 }
 
@@ -61,6 +65,7 @@ impl Recent {
             hold: settings.hold,
             body_bytes,
             first_delivery: OnceLock::new(),
+            traces: settings.traces,
             produces: AtomicBool::new(false),
         }
     }
@@ -78,7 +83,7 @@ impl Recent {
             return false;
         }
         let first = *self.first_delivery.get_or_init(|| now);
-        self.produces.load(Relaxed) || now.saturating_duration_since(first) < QUIET
+        self.traces || self.produces.load(Relaxed) || now.saturating_duration_since(first) < QUIET
     }
 
     /// Indexes a batch within what is left of the answer's time. False where it was over, or the batch cannot be read.
@@ -88,17 +93,24 @@ impl Recent {
         batch: DeliveredBatch<'_>,
         at: Stamp,
         spent: &mut Duration,
+        traced: &mut Vec<Traced>,
     ) -> bool {
         if *spent >= self.hold {
             return false;
         }
         let began = Instant::now();
-        let known = self.read(shared, batch, at);
+        let known = self.read(shared, batch, at, traced);
         *spent = spent.saturating_add(began.elapsed());
         known
     }
 
-    fn read(&self, shared: &Shared, batch: DeliveredBatch<'_>, at: Stamp) -> bool {
+    fn read(
+        &self,
+        shared: &Shared,
+        batch: DeliveredBatch<'_>,
+        at: Stamp,
+        traced: &mut Vec<Traced>,
+    ) -> bool {
         let Ok(records) = Records::open(batch.bytes, self.body_bytes) else {
             return false;
         };
@@ -123,6 +135,9 @@ impl Recent {
                 ),
             };
             let Some(context) = context else { continue };
+            if context.sampled && traced.len() < TRACED_MAX {
+                traced.push(seen(offset, context, &record, &carried));
+            }
             let business = self.business_of(&record);
             index.add(&Delivered {
                 partition: batch.partition,
@@ -183,6 +198,25 @@ fn headers<'r>(record: &Record<'r>) -> impl Iterator<Item = (&'r [u8], Option<&'
 /// What the headers of a record say.
 pub(crate) fn carried<'r>(record: &Record<'r>, names: &CorrelationNames) -> Carried<'r> {
     Carried::read(headers(record), names)
+}
+
+/// A record whose trace is recorded, as it is.
+pub(crate) fn seen(
+    offset: i64,
+    context: Traceparent,
+    record: &Record<'_>,
+    carried: &Carried<'_>,
+) -> Traced {
+    Traced {
+        offset,
+        context,
+        sent: carried.tracestate.member(SENT_MEMBER).and_then(Sent::parse),
+        written: false,
+        correlation: carried.correlation_id.map(Arc::from),
+        body_bytes: record.value.map_or(0, <[u8]>::len),
+        tombstone: record.value.is_none(),
+        origin: None,
+    }
 }
 
 /// The context of a record that carries none follows from its position, at both ends alike.

@@ -110,6 +110,8 @@ pub struct LineageSettings {
     pub business: BusinessIds,
     /// How long one answer with records may be kept to be indexed; zero switches lineage off.
     pub hold: Duration,
+    /// Records whose trace is recorded are reported, also of a program that sends nothing.
+    pub traces: bool,
 }
 
 impl Default for LineageSettings {
@@ -119,6 +121,7 @@ impl Default for LineageSettings {
             deliveries: lineage::Settings::default(),
             business: BusinessIds::default(),
             hold: Duration::from_millis(2),
+            traces: false,
         }
     }
 }

@@ -335,6 +335,7 @@ pub(super) fn part(asked: i64, end: i64, batches: Vec<BatchFact>) -> DeliveredPa
         high_watermark: end,
         last_stable: end,
         log_start: 0,
+        traced: Vec::new(),
         batches,
     }
 }
@@ -411,5 +412,6 @@ pub(super) fn sent(
         max_timestamp_ms: T0,
         outcome,
         injection: crate::event::Injection::default(),
+        traced: Vec::new(),
     }
 }

@@ -23,26 +23,29 @@ use self::{
 };
 use super::{
     edits::reframe,
-    recent::{Recent, carried},
+    recent::{Recent, TRACED_MAX, carried, seen},
     settings::{InjectSettings, Modes, TopicMode},
     shared::Shared,
 };
 use crate::{
     event::{
-        Codec, Injection, Name, ProducedPart, ProducerSequence, Reservation, Stamp, UNRESOLVED,
+        Codec, Injection, Name, ProducedPart, ProducerSequence, Reservation, Stamp, Traced,
+        UNRESOLVED,
     },
     kafka::wire::{
         batch::BatchHeader,
         compression,
         edit::{
-            EditLimits, NewHeaders, append_headers,
+            EditLimits, NewHeaders, Untouched, append_headers,
             produce::{ProducePartition, ProduceRequest},
         },
         record::Record,
         splice::{self, Splice},
     },
     lineage::Parent,
-    propagation::{Carried, Evidence, IdSource, NewContext, Sampling, Sent, Traceparent},
+    propagation::{
+        Carried, Evidence, HeaderChoice, IdSource, NewContext, Sampling, Sent, Traceparent,
+    },
 };
 
 /// Topics remembered; records of more are not edited.
@@ -192,6 +195,7 @@ impl Injector {
         if injected.frame.is_none() && !splices.is_empty() {
             for part in parts {
                 part.injection = skipped(part.injection, "memory");
+                part.traced.retain(|record| !record.written);
             }
         }
         injected
@@ -282,17 +286,22 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         if mode != TopicMode::Inject {
             return None;
         }
-        match self.records(name, partition.partition, records) {
+        let mut traced = Vec::new();
+        let edited = self.records(name, partition.partition, records, &mut traced);
+        match edited {
             Ok(edited) => {
                 let splice = request.with_records(partition, &edited)?;
                 if let Some(seen) = seen {
                     seen.injection.records = seen.records;
+                    seen.traced = traced;
                 }
                 Some(splice)
             }
             Err(reason) => {
                 if let Some(seen) = seen {
                     seen.injection.skipped = Some(reason);
+                    traced.retain(|record| !record.written);
+                    seen.traced = traced;
                 }
                 None
             }
@@ -304,6 +313,7 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         name: &Name,
         partition: i32,
         records: &[u8],
+        traced: &mut Vec<Traced>,
     ) -> Result<Vec<u8>, &'static str> {
         if name.as_ref() == UNRESOLVED {
             return Err("unresolved_topic");
@@ -311,7 +321,7 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         let topic = self.injector.topic(name).ok_or("topics")?;
         let header = BatchHeader::read(records).ok();
         let sequence = header.and_then(sequence);
-        let edited = self.edited(name, partition, &topic, header.as_ref(), records);
+        let edited = self.edited(name, partition, &topic, header.as_ref(), records, traced);
         if self.acks != 0 {
             self.done.push(EditedPart {
                 name: Name::clone(name),
@@ -332,6 +342,7 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         topic: &TopicState,
         header: Option<&BatchHeader>,
         records: &[u8],
+        traced: &mut Vec<Traced>,
     ) -> Result<Vec<u8>, &'static str> {
         if topic.is_off() {
             return Err("refused");
@@ -352,14 +363,17 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         }
         let began = tokio::time::Instant::now();
         let mut writer = self.writer(name, partition, topic, header);
-        let edited = append_headers(records, limits, |_, record, new| writer.write(record, new))
-            .map_err(|untouched| untouched.as_str());
+        let edited = append_headers(records, limits, |_, record, new| writer.write(record, new));
         if packed {
             topic.spend(began.elapsed());
+        }
+        if edited.is_ok() || edited == Err(Untouched::NothingToAdd) {
+            traced.append(&mut writer.traced);
         }
         if edited.is_ok() {
             self.remember(name, partition, header, writer);
         }
+        let edited = edited.map_err(|untouched| untouched.as_str());
         match edited {
             Ok(edited) if blind && !topic.covers(edited.len()) => Err("unproven"),
             other => other,
@@ -422,6 +436,8 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
             sent_ms,
             threshold,
             lineage,
+            at: 0,
+            traced: Vec::new(),
         }
     }
 
@@ -468,6 +484,9 @@ struct Writer<'w> {
     sent_ms: i64,
     threshold: u64,
     lineage: Ancestry<'w>,
+    /// Records written so far.
+    at: i64,
+    traced: Vec<Traced>,
 }
 
 /// Where the records of one batch come from.
@@ -558,6 +577,30 @@ impl Writer<'_> {
         self.settings
             .headers
             .write(&carried, &context, names, |key, value| new.push(key, value));
+        let at = self.at;
+        self.at = at.saturating_add(1);
+        if self.traced.len() >= TRACED_MAX {
+            return;
+        }
+        match carried.traceparent {
+            Some(Ok(theirs)) if theirs.sampled => {
+                self.traced.push(seen(at, theirs, record, &carried));
+            }
+            None if context.traceparent.sampled
+                && self.settings.headers != HeaderChoice::Correlation
+                && !carried.is_traced() =>
+            {
+                let inherited = parent.and_then(|p| p.correlation.clone());
+                self.traced.push(Traced {
+                    sent: Some(context.sent),
+                    written: true,
+                    correlation: carried.correlation_id.map(Arc::from).or(inherited),
+                    origin: parent.map(|p| Box::new(p.origin())),
+                    ..seen(at, context.traceparent, record, &carried)
+                });
+            }
+            _ => {}
+        }
     }
 }
 

@@ -1,0 +1,323 @@
+//! One span each: ids, kind, name, times, attributes, links.
+//!
+//! Must not decide which spans there are.
+
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use opentelemetry::{
+    InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId, Value,
+    trace::{Link, SpanContext, SpanKind, Status, TraceState},
+};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use super::{records_of, semconv};
+use crate::{
+    event::{DeliveredPart, Name, ProducedPart, Stamp, Traced},
+    propagation::{self, IdSource, Traceparent},
+};
+
+/// OpenTelemetry's default limit of links per span.
+const LINKS_MAX: usize = 128;
+
+/// Where and when something happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'e> {
+    /// `host:port` of the broker.
+    pub(super) broker: &'e str,
+    pub(super) client: &'e str,
+    pub(super) topic: &'e Name,
+    pub(super) partition: i32,
+    pub(super) ended: Stamp,
+    pub(super) took: Duration,
+    pub(super) error: Option<&'static str>,
+}
+
+/// Makes spans; gives ids to those that have none on the wire.
+#[derive(Debug)]
+pub(super) struct Builder {
+    ids: IdSource,
+    next: AtomicU64,
+    scope: InstrumentationScope,
+    cluster: Option<String>,
+}
+
+/// The words of one operation.
+struct Operation {
+    name: &'static str,
+    kind_of: &'static str,
+    span: SpanKind,
+}
+
+const CREATE: Operation = Operation {
+    name: "create",
+    kind_of: "create",
+    span: SpanKind::Producer,
+};
+const SEND: Operation = Operation {
+    name: "send",
+    kind_of: "send",
+    span: SpanKind::Client,
+};
+const FETCH: Operation = Operation {
+    name: "fetch",
+    kind_of: "receive",
+    span: SpanKind::Client,
+};
+const PROCESS: Operation = Operation {
+    name: "process",
+    kind_of: "process",
+    span: SpanKind::Consumer,
+};
+const COMMIT: Operation = Operation {
+    name: "commit",
+    kind_of: "settle",
+    span: SpanKind::Client,
+};
+
+impl Builder {
+    pub(super) fn new(ids: IdSource) -> Self {
+        let scope = InstrumentationScope::builder("throughline")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(semconv::SCHEMA_URL)
+            .build();
+        Self {
+            ids,
+            next: AtomicU64::new(0),
+            scope,
+            cluster: None,
+        }
+    }
+
+    pub(super) fn set_cluster(&mut self, id: &str) {
+        if self.cluster.as_deref() != Some(id) {
+            self.cluster = Some(id.to_owned());
+        }
+    }
+
+    /// The record's own span, with the id it carries.
+    pub(super) fn create(&self, place: &Place<'_>, record: &Traced, base: Option<i64>) -> SpanData {
+        let sent_ms = record.sent.map_or(place.ended.wall_ms, |sent| sent.at_ms);
+        let parent = record.sent.and_then(|sent| sent.parent);
+        let mut span = self.span(place, &CREATE, context(&record.context, false), parent);
+        (span.start_time, span.end_time) = (time(sent_ms), ended(place).max(time(sent_ms)));
+        let offset = base.map(|base| base.saturating_add(record.offset));
+        describe(&mut span, record, offset);
+        if let Some(sent) = record.sent {
+            put(&mut span, semconv::EVIDENCE, sent.evidence.as_str());
+        }
+        if let Some(origin) = &record.origin {
+            put(&mut span, semconv::CONFIDENCE, origin.confidence);
+            let mut link = link(&origin.context);
+            link.attributes = vec![
+                KeyValue::new(semconv::DESTINATION, origin.topic.to_string()),
+                KeyValue::new(semconv::PARTITION, origin.partition.to_string()),
+                KeyValue::new(semconv::OFFSET, origin.offset),
+            ];
+            span.links.links.push(link);
+        }
+        span
+    }
+
+    /// One batch from request to acknowledgement, linked to what is in it.
+    pub(super) fn send(
+        &self,
+        place: &Place<'_>,
+        part: &ProducedPart,
+        base: Option<i64>,
+    ) -> SpanData {
+        let mut span = self.of_batch(place, &SEND, &part.traced);
+        put(&mut span, semconv::BATCH_COUNT, records_of(part));
+        if let Some(base) = base {
+            put(&mut span, semconv::OFFSET, base);
+        }
+        span
+    }
+
+    /// One answer's records of one partition, linked to what is in it.
+    pub(super) fn fetch(
+        &self,
+        place: &Place<'_>,
+        part: &DeliveredPart,
+        group: Option<&Name>,
+    ) -> SpanData {
+        let mut span = self.of_batch(place, &FETCH, &part.traced);
+        let records: i64 = part.batches.iter().map(|b| i64::from(b.delivered)).sum();
+        put(&mut span, semconv::BATCH_COUNT, records);
+        put(&mut span, semconv::VANTAGE, "proxy");
+        if let Some(group) = group {
+            put(&mut span, semconv::GROUP, group.to_string());
+        }
+        span
+    }
+
+    /// From delivery to commit; a child of the record.
+    pub(super) fn process(
+        &self,
+        place: &Place<'_>,
+        record: &Traced,
+        delivered: Stamp,
+        group: &Name,
+    ) -> SpanData {
+        let own = self.own(&record.context);
+        let mut span = self.span(place, &PROCESS, own, Some(record.context.span_id));
+        span.start_time = time(delivered.wall_ms);
+        span.end_time = ended(place).max(span.start_time);
+        describe(&mut span, record, Some(record.offset));
+        put(&mut span, semconv::INFERRED, true);
+        put(&mut span, semconv::GROUP, group.to_string());
+        span
+    }
+
+    /// The commit behind a process span; its child.
+    pub(super) fn commit(
+        &self,
+        place: &Place<'_>,
+        process: &SpanData,
+        group: &Name,
+        offset: i64,
+    ) -> SpanData {
+        let of = &process.span_context;
+        let (_, span_id) = self.fresh();
+        let own = SpanContext::new(
+            of.trace_id(),
+            otel_span(span_id),
+            of.trace_flags(),
+            false,
+            TraceState::NONE,
+        );
+        let mut span = self.span(place, &COMMIT, own, None);
+        span.parent_span_id = of.span_id();
+        put(&mut span, semconv::GROUP, group.to_string());
+        put(&mut span, semconv::OFFSET, offset);
+        span
+    }
+
+    /// A span of a batch stands in the trace of its first record and links to all.
+    fn of_batch(&self, place: &Place<'_>, operation: &Operation, traced: &[Traced]) -> SpanData {
+        let first = traced.first().map(|record| record.context);
+        let own = first.map_or(SpanContext::NONE, |first| self.own(&first));
+        let parent = first.map(|first| first.span_id);
+        let mut span = self.span(place, operation, own, parent);
+        let links = traced.iter().map(|record| link(&record.context));
+        span.links.links = links.take(LINKS_MAX).collect();
+        let dropped = traced.len().saturating_sub(LINKS_MAX);
+        span.links.dropped_count = u32::try_from(dropped).unwrap_or(u32::MAX);
+        span
+    }
+
+    fn span(
+        &self,
+        place: &Place<'_>,
+        operation: &Operation,
+        own: SpanContext,
+        parent: Option<propagation::SpanId>,
+    ) -> SpanData {
+        let ended = ended(place);
+        let (host, port) = place.broker.rsplit_once(':').unwrap_or((place.broker, ""));
+        let mut attributes = vec![
+            KeyValue::new(semconv::SYSTEM, "kafka"),
+            KeyValue::new(semconv::OPERATION_NAME, operation.name),
+            KeyValue::new(semconv::OPERATION_TYPE, operation.kind_of),
+            KeyValue::new(semconv::DESTINATION, place.topic.to_string()),
+            KeyValue::new(semconv::PARTITION, place.partition.to_string()),
+            KeyValue::new(semconv::SERVER_ADDRESS, host.to_owned()),
+        ];
+        if let Ok(port) = port.parse::<u16>() {
+            attributes.push(KeyValue::new(semconv::SERVER_PORT, i64::from(port)));
+        }
+        if !place.client.is_empty() {
+            attributes.push(KeyValue::new(semconv::CLIENT_ID, place.client.to_owned()));
+        }
+        if let Some(cluster) = &self.cluster {
+            attributes.push(KeyValue::new(semconv::CLUSTER, cluster.clone()));
+        }
+        let mut status = Status::Unset;
+        if let Some(error) = place.error {
+            attributes.push(KeyValue::new(semconv::ERROR_TYPE, error));
+            status = Status::error(error);
+        }
+        SpanData {
+            span_context: own,
+            parent_span_id: parent.map_or(SpanId::INVALID, otel_span),
+            parent_span_is_remote: parent.is_some(),
+            span_kind: operation.span.clone(),
+            name: Cow::Owned(format!("{} {}", operation.name, place.topic)),
+            start_time: ended.checked_sub(place.took).unwrap_or(ended),
+            end_time: ended,
+            attributes,
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status,
+            instrumentation_scope: self.scope.clone(),
+        }
+    }
+
+    /// A new span in the trace of a record.
+    fn own(&self, of: &Traceparent) -> SpanContext {
+        let (_, span_id) = self.fresh();
+        context(&Traceparent { span_id, ..*of }, false)
+    }
+
+    fn fresh(&self) -> (propagation::TraceId, propagation::SpanId) {
+        self.ids.pair(self.next.fetch_add(1, Relaxed))
+    }
+}
+
+fn describe(span: &mut SpanData, record: &Traced, offset: Option<i64>) {
+    if let Some(offset) = offset {
+        put(span, semconv::OFFSET, offset);
+    }
+    if record.tombstone {
+        put(span, semconv::TOMBSTONE, true);
+    }
+    let size = i64::try_from(record.body_bytes).unwrap_or(i64::MAX);
+    put(span, semconv::BODY_SIZE, size);
+    let correlation = match &record.correlation {
+        Some(id) => id.to_string(),
+        None => record.context.trace_id.to_string(),
+    };
+    put(span, semconv::CONVERSATION_ID, correlation);
+}
+
+fn put(span: &mut SpanData, key: &'static str, value: impl Into<Value>) {
+    span.attributes.push(KeyValue::new(key, value));
+}
+
+fn link(to: &Traceparent) -> Link {
+    Link::new(context(to, true), Vec::new(), 0)
+}
+
+fn context(of: &Traceparent, remote: bool) -> SpanContext {
+    let flags = if of.sampled {
+        TraceFlags::SAMPLED
+    } else {
+        TraceFlags::default()
+    };
+    SpanContext::new(
+        TraceId::from_bytes(of.trace_id.bytes()),
+        otel_span(of.span_id),
+        flags,
+        remote,
+        TraceState::NONE,
+    )
+}
+
+fn otel_span(id: propagation::SpanId) -> SpanId {
+    SpanId::from_bytes(id.bytes())
+}
+
+fn ended(place: &Place<'_>) -> SystemTime {
+    time(place.ended.wall_ms)
+}
+
+fn time(wall_ms: i64) -> SystemTime {
+    let ms = u64::try_from(wall_ms).unwrap_or(0);
+    UNIX_EPOCH
+        .checked_add(Duration::from_millis(ms))
+        .unwrap_or(UNIX_EPOCH)
+}

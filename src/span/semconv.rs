@@ -1,0 +1,49 @@
+//! Names of attributes, in the words of OpenTelemetry's semantic conventions, version 1.44.0.
+//!
+//! The messaging part is in development and renames things, so no other file spells one. Must not compute a value. Source:
+//! semantic-conventions `docs/messaging/messaging-spans.md` and `kafka.md`.
+
+/// The version, as spans name it.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+/// `kafka`.
+pub const SYSTEM: &str = "messaging.system";
+/// What was done, in the system's words.
+pub const OPERATION_NAME: &str = "messaging.operation.name";
+/// What was done, in the conventions' words: create, send, receive, process, settle.
+pub const OPERATION_TYPE: &str = "messaging.operation.type";
+/// Topic.
+pub const DESTINATION: &str = "messaging.destination.name";
+/// Partition, as text.
+pub const PARTITION: &str = "messaging.destination.partition.id";
+/// Consumer group.
+pub const GROUP: &str = "messaging.consumer.group.name";
+/// Client id.
+pub const CLIENT_ID: &str = "messaging.client.id";
+/// Offset in the partition.
+pub const OFFSET: &str = "messaging.kafka.offset";
+/// The record has no value.
+pub const TOMBSTONE: &str = "messaging.kafka.message.tombstone";
+/// Cluster id.
+pub const CLUSTER: &str = "messaging.kafka.cluster.id";
+/// Records in the batch.
+pub const BATCH_COUNT: &str = "messaging.batch.message_count";
+/// Correlation id.
+pub const CONVERSATION_ID: &str = "messaging.message.conversation_id";
+/// Bytes of the value.
+pub const BODY_SIZE: &str = "messaging.message.body.size";
+/// The protocol's name of an error.
+pub const ERROR_TYPE: &str = "error.type";
+/// Host of the real broker.
+pub const SERVER_ADDRESS: &str = "server.address";
+/// Port of the real broker.
+pub const SERVER_PORT: &str = "server.port";
+
+/// What stood behind a parent: `header`, `key`, ...
+pub const EVIDENCE: &str = "throughline.lineage.evidence";
+/// How often that evidence is right.
+pub const CONFIDENCE: &str = "throughline.lineage.confidence";
+/// The span was put together from what passed, nobody reported it.
+pub const INFERRED: &str = "throughline.inferred";
+/// Where it was seen from.
+pub const VANTAGE: &str = "throughline.vantage";

@@ -1,0 +1,319 @@
+//! Events in, spans out.
+
+use std::{sync::Arc, time::Duration};
+
+use opentelemetry::{Value, trace::SpanKind};
+use opentelemetry_sdk::trace::SpanData;
+
+use super::*;
+use crate::{
+    event::{Codec, Injection, Origin, Side},
+    propagation::{Evidence, Sent, Traceparent},
+};
+
+#[derive(Debug, Default)]
+struct Kept(Vec<SpanData>);
+
+impl Sink for Kept {
+    fn span(&mut self, span: SpanData) {
+        self.0.push(span);
+    }
+}
+
+fn context(number: u64) -> Traceparent {
+    let (trace_id, span_id) = IdSource::of_producer("c", "t", 0, 1, 0, 0).pair(number);
+    Traceparent {
+        trace_id,
+        span_id,
+        sampled: true,
+        random: true,
+    }
+}
+
+fn traced(offset: i64, context: Traceparent) -> Traced {
+    Traced {
+        offset,
+        context,
+        sent: None,
+        written: false,
+        correlation: None,
+        body_bytes: 9,
+        tombstone: false,
+        origin: None,
+    }
+}
+
+fn event(at_ms: i64, facts: Facts) -> Event {
+    let at = Stamp {
+        mono: Instant::now(),
+        wall_ms: at_ms,
+    };
+    let connection = Connection {
+        id: 1,
+        peer: ([127, 0, 0, 1], 1).into(),
+        broker: "0".into(),
+        broker_address: "kafka-1:9092".into(),
+        opened: at,
+    };
+    Event {
+        at,
+        connection: Arc::new(connection),
+        client: "app".into(),
+        kind: EventKind::Answered(Answer {
+            operation: "Produce",
+            time_limit: None,
+            duration: Duration::from_millis(5),
+            throttle: Duration::ZERO,
+            error: None,
+            facts,
+        }),
+    }
+}
+
+fn sent(outcome: PublishOutcome, traced: Vec<Traced>) -> Facts {
+    Facts::Produced(Produced {
+        acks: -1,
+        transactional: false,
+        parts: vec![ProducedPart {
+            topic: "payments".into(),
+            partition: 2,
+            batches: 1,
+            records: 3,
+            bytes: 300,
+            codec: Codec::None,
+            sequence: None,
+            base_timestamp_ms: 0,
+            max_timestamp_ms: 0,
+            outcome,
+            injection: Injection::default(),
+            traced,
+        }],
+    })
+}
+
+fn given(traced: Vec<Traced>) -> Facts {
+    Facts::Delivered(Delivered {
+        group: None,
+        read_committed: false,
+        data_was_there: true,
+        parts: vec![DeliveredPart {
+            topic: "orders".into(),
+            partition: 0,
+            asked: Some(0),
+            error: None,
+            high_watermark: 9,
+            last_stable: 9,
+            log_start: 0,
+            batches: Vec::new(),
+            traced,
+        }],
+    })
+}
+
+fn committed(offset: i64) -> Facts {
+    Facts::Settled(Settled {
+        group: "billing".into(),
+        member: "m".into(),
+        transactional: false,
+        parts: vec![crate::event::SettledPart {
+            topic: "orders".into(),
+            partition: 0,
+            offset,
+            error: None,
+        }],
+    })
+}
+
+fn attribute<'s>(span: &'s SpanData, key: &str) -> Option<&'s Value> {
+    let found = span.attributes.iter().find(|a| a.key.as_str() == key);
+    found.map(|a| &a.value)
+}
+
+fn spans(events: Vec<Event>) -> Vec<SpanData> {
+    let mut spans = Spans::new().unwrap();
+    spans.set_cluster("cluster-1");
+    let mut kept = Kept::default();
+    for event in events {
+        spans.take(&event, &mut kept);
+    }
+    kept.0
+}
+
+const ACKNOWLEDGED: PublishOutcome = PublishOutcome::Acknowledged {
+    base_offset: 70,
+    log_append_ms: None,
+};
+
+#[tokio::test]
+async fn a_record_we_gave_context_is_created_under_the_id_on_the_wire_and_sent() {
+    let (own, parent) = (context(1), context(0));
+    let record = Traced {
+        sent: Some(Sent {
+            at_ms: 1_000,
+            parent: Some(parent.span_id),
+            evidence: Evidence::Key,
+        }),
+        written: true,
+        correlation: Some("c-1".into()),
+        origin: Some(Box::new(Origin {
+            topic: "orders".into(),
+            partition: 0,
+            offset: 4,
+            context: parent,
+            confidence: 0.95,
+        })),
+        ..traced(1, own)
+    };
+    let all = spans(vec![event(1_007, sent(ACKNOWLEDGED, vec![record]))]);
+    let [create, send] = &all[..] else {
+        panic!("{all:?}");
+    };
+    assert_eq!(
+        (create.name.as_ref(), &create.span_kind),
+        ("create payments", &SpanKind::Producer)
+    );
+    assert_eq!(
+        create.span_context.span_id().to_bytes(),
+        own.span_id.bytes()
+    );
+    assert_eq!(
+        create.span_context.trace_id().to_bytes(),
+        own.trace_id.bytes()
+    );
+    assert_eq!(create.parent_span_id.to_bytes(), parent.span_id.bytes());
+    let ms = |time: std::time::SystemTime| {
+        time.duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_millis()
+    };
+    assert_eq!((ms(create.start_time), ms(create.end_time)), (1_000, 1_007));
+    let expected: [(&str, Value); 10] = [
+        (semconv::SYSTEM, "kafka".into()),
+        (semconv::OPERATION_TYPE, "create".into()),
+        (semconv::PARTITION, "2".into()),
+        (semconv::OFFSET, 71.into()),
+        (semconv::CONVERSATION_ID, "c-1".into()),
+        (semconv::EVIDENCE, "key".into()),
+        (semconv::CONFIDENCE, 0.95.into()),
+        (semconv::SERVER_ADDRESS, "kafka-1".into()),
+        (semconv::SERVER_PORT, 9092.into()),
+        (semconv::CLUSTER, "cluster-1".into()),
+    ];
+    for (key, value) in expected {
+        assert_eq!(attribute(create, key), Some(&value), "{key}");
+    }
+    assert_eq!(
+        create.links.links[0].span_context.span_id().to_bytes(),
+        parent.span_id.bytes()
+    );
+    assert_eq!(
+        (send.name.as_ref(), &send.span_kind),
+        ("send payments", &SpanKind::Client)
+    );
+    assert_eq!(send.parent_span_id, create.span_context.span_id());
+    assert_eq!((ms(send.start_time), ms(send.end_time)), (1_002, 1_007));
+    assert_eq!(attribute(send, semconv::BATCH_COUNT), Some(&3.into()));
+    assert_eq!(
+        send.links.links[0].span_context.span_id(),
+        create.span_context.span_id()
+    );
+}
+
+#[tokio::test]
+async fn what_another_tracer_created_is_only_linked() {
+    let theirs = context(3);
+    let all = spans(vec![event(10, sent(ACKNOWLEDGED, vec![traced(0, theirs)]))]);
+    let [send] = &all[..] else { panic!("{all:?}") };
+    assert_eq!(
+        send.links.links[0].span_context.span_id().to_bytes(),
+        theirs.span_id.bytes()
+    );
+}
+
+#[tokio::test]
+async fn a_publish_the_client_repeats_creates_the_record_once() {
+    let written = || Traced {
+        written: true,
+        ..traced(0, context(1))
+    };
+    let again = PublishOutcome::Failed(crate::event::Failure {
+        name: "NOT_LEADER_OR_FOLLOWER",
+        class: crate::event::FaultClass::Broker,
+        retriable: true,
+    });
+    let all = spans(vec![
+        event(1, sent(again, vec![written()])),
+        event(2, sent(ACKNOWLEDGED, vec![written()])),
+    ]);
+    let names: Vec<&str> = all.iter().map(|span| span.name.as_ref()).collect();
+    assert_eq!(names, ["send payments", "create payments", "send payments"]);
+    let error = attribute(&all[0], semconv::ERROR_TYPE);
+    assert_eq!(error, Some(&"NOT_LEADER_OR_FOLLOWER".into()));
+}
+
+#[tokio::test]
+async fn a_delivered_record_is_processed_until_its_offset_is_committed() {
+    let records = vec![traced(4, context(1)), traced(6, context(2))];
+    let all = spans(vec![
+        event(100, given(records)),
+        event(150, committed(6)),
+        event(180, committed(7)),
+        event(190, committed(7)),
+    ]);
+    let names: Vec<&str> = all.iter().map(|span| span.name.as_ref()).collect();
+    let pair = ["process orders", "commit orders"];
+    assert_eq!(names, [&["fetch orders"][..], &pair, &pair].concat());
+    let [_, process, commit, later, _] = &all[..] else {
+        panic!("{names:?}");
+    };
+    assert_eq!(process.span_kind, SpanKind::Consumer);
+    assert_eq!(
+        process.parent_span_id.to_bytes(),
+        context(1).span_id.bytes()
+    );
+    assert_eq!(attribute(process, semconv::OFFSET), Some(&4.into()));
+    assert_eq!(attribute(process, semconv::GROUP), Some(&"billing".into()));
+    assert_eq!(attribute(process, semconv::INFERRED), Some(&true.into()));
+    assert_eq!(commit.parent_span_id, process.span_context.span_id());
+    assert_eq!(
+        commit.span_context.trace_id(),
+        process.span_context.trace_id()
+    );
+    let took = later.end_time.duration_since(later.start_time).unwrap();
+    assert_eq!(took, Duration::from_millis(80));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_delivered_again_or_never_settled_does_not_pile_up() {
+    let mut spans = Spans::new().unwrap();
+    let mut kept = Kept::default();
+    for _ in 0..3 {
+        let records = (0..64).map(|n| traced(n, context(1))).collect();
+        spans.take(&event(1, given(records)), &mut kept);
+    }
+    assert_eq!(spans.waiting_records, 64);
+    for first in 1..400 {
+        let records = (0..64)
+            .map(|n| traced(first * 64 + n, context(1)))
+            .collect();
+        spans.take(&event(1, given(records)), &mut kept);
+    }
+    assert_eq!(spans.waiting_records, WAITING_MAX);
+    let missed = 400 * 64 - u64::try_from(WAITING_MAX).unwrap();
+    assert_eq!(spans.given_up(), missed);
+    tokio::time::advance(WAITING_AGE_MAX).await;
+    spans.tick(Instant::now());
+    assert_eq!((spans.waiting_records, spans.waiting.len()), (0, 0));
+    let closed = EventKind::Closed {
+        side: Side::Client,
+        kind: "eof",
+        unanswered: Vec::new(),
+    };
+    spans.take(
+        &Event {
+            kind: closed,
+            ..event(1, Facts::None)
+        },
+        &mut kept,
+    );
+}
