@@ -27,7 +27,7 @@ use load::{
     cpu::{self, Usage},
     paced,
     table::Table,
-    volume,
+    volume::{self, Load},
 };
 use support::{
     kafka::{Kafka, KafkaSpec, Listener, Version},
@@ -71,6 +71,15 @@ fn main() {
         bench.memory(&mut table, path, &bootstrap, pid);
     }
     println!("{}", table.markdown(&PATHS));
+    let mut table = Table::new(rounds);
+    for round in 0..rounds {
+        eprintln!("injection, round {} of {rounds}", round + 1);
+        bench.injection(&mut table, round, megabytes / 4);
+    }
+    println!(
+        "Injection on, megabytes as the client has them:\n\n{}",
+        table.markdown(&PATHS)
+    );
 }
 
 fn number(variable: &str, default: usize) -> usize {
@@ -84,6 +93,7 @@ struct Bench {
     direct: SocketAddr,
     null: (SocketAddr, Process),
     throughline: Throughline,
+    injecting: Throughline,
 }
 
 impl Bench {
@@ -106,11 +116,12 @@ impl Bench {
                 .any(|l| l.starts_with("listening"))
                 .then_some(())
         });
-        let throughline = Throughline::start(ThroughlineSpec::new(&direct.to_string()));
+        let spec = |mode| ThroughlineSpec::new(&direct.to_string()).mode(mode);
         Self {
             direct,
             null: (listen, null),
-            throughline,
+            throughline: Throughline::start(spec("observe")),
+            injecting: Throughline::start(spec("inject")),
         }
     }
 
@@ -124,6 +135,54 @@ impl Bench {
                 Some(self.throughline.id()),
             ),
         ]
+    }
+
+    /// As [`Self::paths`], with the sidecar that edits records.
+    fn injecting_paths(&self) -> [(&'static str, String, Option<u32>); 3] {
+        let [direct, null, _] = self.paths();
+        let injecting = &self.injecting;
+        let ours = ("throughline", injecting.bootstrap(), Some(injecting.id()));
+        [direct, null, ours]
+    }
+
+    /// What injection costs, by codec and size of record.
+    fn injection(&self, table: &mut Table, round: usize, megabytes: usize) {
+        for codec in ["none", "lz4", "zstd"] {
+            for record_bytes in [100, 1_000] {
+                let load = Load {
+                    megabytes,
+                    record_bytes,
+                    codec,
+                };
+                for (path, bootstrap, pid) in self.injecting_paths() {
+                    let topic = format!("inject-{path}-{codec}-{record_bytes}-{round}");
+                    volume::create(&bootstrap, &topic, 6);
+                    let what = format!("{codec}, {record_bytes} B");
+                    let before = Usage::of(pid);
+                    let produced = volume::produce(&bootstrap, &topic, load);
+                    let between = Usage::of(pid);
+                    let consumed = volume::consume(&bootstrap, &topic, load);
+                    let after = Usage::of(pid);
+                    let megabytes = megabytes as f64;
+                    let rate = |took: Duration| megabytes / took.as_secs_f64();
+                    table.add(&format!("produce MB/s ({what})"), path, rate(produced));
+                    table.add(&format!("consume MB/s ({what})"), path, rate(consumed));
+                    if pid.is_some() {
+                        let per_gb = |used: f64| used / (2.0 * megabytes / 1_000.0);
+                        let row = |side| format!("CPU s per GB of in+out, {side} ({what})");
+                        table.add(&row("produce"), path, per_gb(between.since(before)));
+                        table.add(&row("consume"), path, per_gb(after.since(between)));
+                    }
+                }
+            }
+        }
+        let metrics = self.injecting.metrics();
+        let injected = metrics.sum("throughline_injected_records_total", &[]);
+        let skipped = metrics.sum("throughline_injection_skipped_total", &[]);
+        let missed = metrics.sum("throughline_lineage_unindexed_batches_total", &[]);
+        eprintln!(
+            "so far {injected} records injected, {skipped} skipped, {missed} delivered batches not indexed"
+        );
     }
 
     fn idle_memory(&self) {
@@ -149,9 +208,10 @@ impl Bench {
         let topic = format!("volume-{path}-{round}");
         volume::create(bootstrap, &topic, 6);
         let before = Usage::of(pid);
-        let produced = volume::produce(bootstrap, &topic, megabytes);
+        let load = Load::plain(megabytes);
+        let produced = volume::produce(bootstrap, &topic, load);
         let between = Usage::of(pid);
-        let consumed = volume::consume(bootstrap, &topic, megabytes);
+        let consumed = volume::consume(bootstrap, &topic, load);
         let after = Usage::of(pid);
         // Bytes enter and leave the proxy: CPU is per GB of in + out.
         let gigabytes = 2.0 * megabytes as f64 / 1000.0;
@@ -257,7 +317,8 @@ impl Bench {
             let pid = null.id();
             return (Fresh::Null(null), pid, listen);
         }
-        let throughline = Throughline::start(ThroughlineSpec::new(&self.direct.to_string()));
+        let spec = ThroughlineSpec::new(&self.direct.to_string()).mode("observe");
+        let throughline = Throughline::start(spec);
         let pid = throughline.id();
         let address = throughline.bootstrap().parse().unwrap_or(address);
         (

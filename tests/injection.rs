@@ -486,3 +486,52 @@ async fn sampled_records_say_so_and_carry_when_they_were_sent() {
     }
     assert!(sampled <= 12, "{sampled} of 400 at one per second");
 }
+
+/// What a record gains in a batch of 500, by choice of headers: (uncompressed, lz4, zstd), bytes. README says the same.
+const BYTES_PER_RECORD: [(HeaderChoice, [usize; 3]); 3] = [
+    (HeaderChoice::Full, [152, 62, 33]),
+    (HeaderChoice::Traceparent, [68, 53, 28]),
+    (HeaderChoice::Correlation, [48, 36, 19]),
+];
+
+#[tokio::test]
+async fn a_record_gains_as_many_bytes_as_readme_says() {
+    const RECORDS: usize = 500;
+    let records: Vec<Record> = (0..RECORDS)
+        .map(|n| Record {
+            value: Some(Bytes::from(format!(
+                r#"{{"order":{},"customer":{},"amount":{},"currency":"EUR","state":"open"}}"#,
+                n * 7_919 % 100_003,
+                n * 104_729 % 9_973,
+                n * 31 % 977
+            ))),
+            ..record(&format!("order-{n}"), 0)
+        })
+        .collect();
+    let readme = include_str!("../README.md");
+    for (headers, expected) in BYTES_PER_RECORD {
+        let mut line = Line::with(InjectSettings {
+            headers,
+            compressed_budget: Duration::from_secs(60),
+            ..InjectSettings::default()
+        })
+        .await;
+        let mut seen = [0; 3];
+        for (seen, pack) in seen.iter_mut().zip([batch, lz4, packed]) {
+            let sent = pack(&records);
+            line.send(1, &produce(&[("orders", 0, sent.clone())])).await;
+            let (_, got) = line.received().await;
+            line.answer(1, &[("orders", 0, 0)]).await;
+            line.answered().await;
+            let gained = raw_records_of(&got, "orders", 0).len() - sent.len();
+            *seen = gained.div_ceil(RECORDS);
+        }
+        println!("{headers:?}: {seen:?}");
+        for (seen, expected) in seen.into_iter().zip(expected) {
+            assert!(seen.abs_diff(expected) <= 2, "{headers:?}: {seen} and not {expected}");
+        }
+        let [none, lz4, zstd] = expected;
+        let row = format!("| `{}` | {none} | {lz4} | {zstd} |", headers.as_str());
+        assert!(readme.contains(&row), "README lacks {row}");
+    }
+}

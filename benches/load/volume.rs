@@ -1,4 +1,4 @@
-//! Throughput by a real client: librdkafka, 1 KB records, uncompressed, acknowledged by the leader.
+//! Throughput by a real client: librdkafka, acknowledged by the leader.
 
 use std::time::Duration;
 
@@ -12,7 +12,49 @@ use rdkafka::{
 };
 use tokio::time::Instant;
 
-const RECORD_BYTES: usize = 1_000;
+/// What is sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) megabytes: usize,
+    pub(crate) record_bytes: usize,
+    pub(crate) codec: &'static str,
+}
+
+impl Load {
+    /// Records of 1 KB, uncompressed.
+    pub(crate) fn plain(megabytes: usize) -> Self {
+        Self {
+            megabytes,
+            record_bytes: 1_000,
+            codec: "none",
+        }
+    }
+
+    fn records(self) -> usize {
+        self.megabytes * 1_000_000 / self.record_bytes
+    }
+
+    /// Values that look like small JSON documents: they compress about as those do.
+    fn payloads(self) -> Vec<Vec<u8>> {
+        let mut state = 1u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let one = |_| {
+            let mut text = String::new();
+            while text.len() < self.record_bytes {
+                text += &format!("{{\"id\":{},\"state\":\"open\"}},", next() % 1_000_000_000);
+            }
+            text.truncate(self.record_bytes);
+            text.into_bytes()
+        };
+        (0..256).map(one).collect()
+    }
+}
+
 const LIMIT: Duration = Duration::from_secs(180);
 
 fn config(bootstrap: &str) -> ClientConfig {
@@ -38,19 +80,19 @@ pub(crate) fn create(bootstrap: &str, topic: &str, partitions: i32) {
     assert!(done.iter().all(Result::is_ok), "{done:?}");
 }
 
-/// Sends `megabytes` (of 10^6) and waits for all acknowledgements.
-pub(crate) fn produce(bootstrap: &str, topic: &str, megabytes: usize) -> Duration {
+/// Sends megabytes of 10^6 and waits for all acknowledgements.
+pub(crate) fn produce(bootstrap: &str, topic: &str, load: Load) -> Duration {
     let producer: BaseProducer = config(bootstrap)
         .set("acks", "1")
+        .set("compression.codec", load.codec)
         .set("linger.ms", "5")
         .set("batch.size", "200000")
         .set("queue.buffering.max.kbytes", "65536")
         .create()
         .expect("a producer");
-    let payload = vec![b'x'; RECORD_BYTES];
-    let records = megabytes * 1_000_000 / RECORD_BYTES;
+    let payloads = load.payloads();
     let start = Instant::now();
-    for i in 0..records {
+    for (i, payload) in (0..load.records()).zip(payloads.iter().cycle()) {
         let partition = i32::try_from(i / 200 % 6).unwrap_or(0);
         let mut record = BaseRecord::<(), [u8]>::to(topic)
             .payload(payload.as_slice())
@@ -67,8 +109,8 @@ pub(crate) fn produce(bootstrap: &str, topic: &str, megabytes: usize) -> Duratio
     start.elapsed()
 }
 
-/// Reads `megabytes` from the beginning of all partitions.
-pub(crate) fn consume(bootstrap: &str, topic: &str, megabytes: usize) -> Duration {
+/// Reads all of it from the beginning of all partitions.
+pub(crate) fn consume(bootstrap: &str, topic: &str, load: Load) -> Duration {
     let consumer: BaseConsumer = config(bootstrap)
         .set("group.id", format!("{topic}-readers"))
         .set("enable.auto.commit", "false")
@@ -83,7 +125,7 @@ pub(crate) fn consume(bootstrap: &str, topic: &str, megabytes: usize) -> Duratio
         all.add_partition_offset(topic, partition, Offset::Beginning)
             .expect("an offset");
     }
-    let records = megabytes * 1_000_000 / RECORD_BYTES;
+    let records = load.records();
     let start = Instant::now();
     consumer.assign(&all).expect("an assignment");
     let mut seen = 0;

@@ -9,7 +9,7 @@ use super::{logging::Level, settings};
 use crate::{
     admin::Control,
     config::{Changes, Config, LogLevel, Mode, changes},
-    kafka::proxy::settings::Modes,
+    kafka::proxy::{Handle, settings::Modes},
 };
 
 /// The switches of one sidecar.
@@ -17,6 +17,7 @@ use crate::{
 pub(crate) struct Switches {
     config: Arc<Mutex<Config>>,
     modes: Arc<ArcSwap<Modes>>,
+    proxy: Handle,
     level: Option<Level>,
     stop: Arc<Notify>,
 }
@@ -25,12 +26,14 @@ impl Switches {
     pub(crate) fn new(
         config: &Config,
         modes: Arc<ArcSwap<Modes>>,
+        proxy: Handle,
         level: Option<Level>,
         stop: Arc<Notify>,
     ) -> Self {
         Self {
             config: Arc::new(Mutex::new(config.clone())),
             modes,
+            proxy,
             level,
             stop,
         }
@@ -52,6 +55,8 @@ impl Switches {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut config);
         self.modes.store(Arc::new(settings::modes(&config.context)));
+        // What a topic refused may be allowed now.
+        self.proxy.forget_refusals();
         if let Some(level) = &self.level {
             level.set(config.log.level);
         }

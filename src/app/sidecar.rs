@@ -152,6 +152,7 @@ impl Sidecar {
         let switches = Arc::new(Switches::new(
             config,
             modes,
+            handle.clone(),
             level,
             Arc::clone(&asked_to_stop),
         ));

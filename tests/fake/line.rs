@@ -215,6 +215,7 @@ pub fn with_header(mut record: Record, key: &str, value: &str) -> Record {
 
 /// Codec number of the wire.
 pub const ZSTD: u8 = 4;
+pub const LZ4: u8 = 3;
 
 pub fn batch(records: &[Record]) -> Bytes {
     let mut out = BytesMut::new();
@@ -243,6 +244,14 @@ pub fn packed(records: &[Record]) -> Bytes {
     let plain = batch(records);
     let packed = zstd::bulk::compress(&plain[61..], 3).unwrap();
     with_body(&plain, ZSTD, &packed)
+}
+
+/// The same with lz4.
+pub fn lz4(records: &[Record]) -> Bytes {
+    let plain = batch(records);
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    std::io::Write::write_all(&mut encoder, &plain[61..]).unwrap();
+    with_body(&plain, LZ4, &encoder.finish().unwrap())
 }
 
 pub fn with_body(batch: &[u8], codec: u8, body: &[u8]) -> Bytes {
