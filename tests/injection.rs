@@ -528,7 +528,10 @@ async fn a_record_gains_as_many_bytes_as_readme_says() {
         }
         println!("{headers:?}: {seen:?}");
         for (seen, expected) in seen.into_iter().zip(expected) {
-            assert!(seen.abs_diff(expected) <= 2, "{headers:?}: {seen} and not {expected}");
+            assert!(
+                seen.abs_diff(expected) <= 2,
+                "{headers:?}: {seen} and not {expected}"
+            );
         }
         let [none, lz4, zstd] = expected;
         let row = format!("| `{}` | {none} | {lz4} | {zstd} |", headers.as_str());

@@ -33,6 +33,11 @@ fn operation(path: &str) -> Value {
         "/api/v1/slis" => ("SLI pairs with good, events, unknown, objective", "Sli"),
         "/api/v1/groups" => ("consumer groups with members and lag", "Group"),
         "/api/v1/topics" => ("topics with their clients and groups", "Topic"),
+        "/api/v1/lineage" => ("which topic the program makes from which", "Edge"),
+        "/api/v1/traces" => (
+            "records of recorded traces seen lately, newest first; ?trace_id= or ?correlation_id= picks",
+            "Sighting",
+        ),
         "/api/v1/clients" => ("client programs and what they use", "Client"),
         "/api/v1/connections" => ("open connections", "Connection"),
         "/api/v1/openapi.json" => ("this document", ""),
@@ -67,6 +72,7 @@ fn schemas() -> Value {
     );
     let texts = json!({"type": "array", "items": text});
     let maybe = json!({"type": ["number", "null"]});
+    let maybe_text = json!({"type": ["string", "null"]});
     json!({
         "Sli": {"type": "object", "properties": {
             "sli": text, "topic": text, "group": text, "stage": text, "good": whole, "events": whole,
@@ -88,6 +94,16 @@ fn schemas() -> Value {
         "Topic": {"type": "object", "properties": {
             "topic": text, "producers": whole, "consumers": whole, "groups": texts,
             "coverage_ratio": maybe, "clock_skew_seconds": maybe,
+        }},
+        "Edge": {"type": "object", "properties": {
+            "from": maybe_text, "to": text, "records": whole, "records_per_second": number,
+            "mean_seconds": maybe, "evidence": {"type": "object", "additionalProperties": whole},
+            "last_seen_ms": whole,
+        }},
+        "Sighting": {"type": "object", "properties": {
+            "at_ms": whole, "seen": text, "trace_id": text, "span_id": text, "parent_span_id": maybe_text,
+            "evidence": maybe_text, "correlation_id": text, "topic": text, "partition": whole,
+            "offset": {"type": ["integer", "null"]},
         }},
         "Client": {"type": "object", "properties": {
             "client": text, "software": text, "version": text, "connections": whole, "produces": texts,

@@ -2,12 +2,13 @@
 //!
 //! Everything that came from outside is escaped. Must not need JavaScript, nor fetch anything.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::Sources;
 use crate::{
     catalog::{ClientStatus, ConnectionStatus},
     event::Direction,
+    lineage::{Edge, Sighting},
     pipeline::{GroupView, Snapshot},
     sli::SliStatus,
 };
@@ -48,6 +49,8 @@ pub(super) fn render(sources: &Sources, snapshot: &Snapshot) -> String {
         .collect();
     slis(&mut out, &measured);
     groups(&mut out, &snapshot.groups);
+    lineage(&mut out, &snapshot.lineage);
+    traces(&mut out, &snapshot.traces);
     connections(&mut out, &snapshot.connections);
     clients(&mut out, &snapshot.clients);
     out.raw(
@@ -272,6 +275,56 @@ fn interval(lower: f64, upper: Option<f64>) -> String {
         Some(upper) => format!("{lower:.1} to {upper:.1}"),
         None => format!("at least {lower:.1}"),
     }
+}
+
+fn lineage(out: &mut Html, edges: &[Edge]) {
+    let columns = [
+        ("", "from"),
+        ("", "to"),
+        ("n", "records"),
+        ("n", "per second"),
+        ("n", "mean seconds"),
+        ("", "evidence"),
+    ];
+    let nothing = "No record was given context yet.";
+    out.table("Lineage", &columns, edges, nothing, |out, e| {
+        out.cell("", e.from.as_deref().unwrap_or("(begins here)"));
+        out.cell("", &e.to);
+        out.cell("n", &e.records.to_string());
+        out.cell("n", &format!("{:.1}", e.records_per_second));
+        let mean = e.mean_seconds.map(|mean| format!("{mean:.3}"));
+        out.cell("n", mean.as_deref().unwrap_or("-"));
+        let kinds = e.evidence.iter().map(|(kind, n)| format!("{kind} {n}"));
+        out.cell("dim", &kinds.collect::<Vec<_>>().join(", "));
+    });
+}
+
+/// Rows of recorded traces on the page; the API has them all.
+const SIGHTINGS_MAX: usize = 20;
+
+fn traces(out: &mut Html, sightings: &[Arc<Sighting>]) {
+    let columns = [
+        ("", "trace"),
+        ("", "correlation id"),
+        ("", "seen"),
+        ("", "record"),
+        ("", "parent"),
+    ];
+    let nothing = "No record of a recorded trace lately.";
+    let newest = sightings.get(..sightings.len().min(SIGHTINGS_MAX));
+    let newest = newest.unwrap_or_default();
+    out.table("Recent traces", &columns, newest, nothing, |out, s| {
+        out.cell("", &s.trace_id);
+        out.cell("", &s.correlation_id);
+        out.cell("", s.seen);
+        let offset = s.offset.map_or("?".to_owned(), |offset| offset.to_string());
+        out.cell("", &format!("{}:{}:{offset}", s.topic, s.partition));
+        let parent = match (&s.parent_span_id, s.evidence) {
+            (Some(parent), Some(evidence)) => format!("{parent} ({evidence})"),
+            _ => "-".to_owned(),
+        };
+        out.cell("dim", &parent);
+    });
 }
 
 fn connections(out: &mut Html, connections: &[ConnectionStatus]) {

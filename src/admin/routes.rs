@@ -13,14 +13,14 @@ use hyper::{
 };
 
 use super::{Sources, access, api, page, server::Page};
-use crate::export;
+use crate::{export, lineage::Sighting, pipeline::Snapshot};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 
 /// Every path with the methods it knows; `/api/v1/openapi.json` and 404 pages list them.
-pub(super) const ROUTES: [(&str, &[&str]); 14] = [
+pub(super) const ROUTES: [(&str, &[&str]); 16] = [
     ("/", &["GET"]),
     ("/livez", &["GET"]),
     ("/readyz", &["GET"]),
@@ -29,6 +29,8 @@ pub(super) const ROUTES: [(&str, &[&str]); 14] = [
     ("/api/v1/slis", &["GET"]),
     ("/api/v1/groups", &["GET"]),
     ("/api/v1/topics", &["GET"]),
+    ("/api/v1/lineage", &["GET"]),
+    ("/api/v1/traces", &["GET"]),
     ("/api/v1/clients", &["GET"]),
     ("/api/v1/connections", &["GET"]),
     ("/api/v1/openapi.json", &["GET"]),
@@ -69,6 +71,8 @@ fn show(sources: &Sources, path: &str, head: &Parts) -> Page {
         "/api/v1/slis" => json(&latest().slis),
         "/api/v1/groups" => json(&latest().groups),
         "/api/v1/topics" => json(&latest().topics),
+        "/api/v1/lineage" => json(&latest().lineage),
+        "/api/v1/traces" => traces(&latest(), head.uri.query()),
         "/api/v1/clients" => json(&latest().clients),
         "/api/v1/connections" => json(&latest().connections),
         "/api/v1/openapi.json" => json(&api::openapi(&sources.version)),
@@ -93,6 +97,51 @@ fn change(sources: &Sources, peer: SocketAddr, path: &str, head: &Parts, body: &
         Ok(()) => text(StatusCode::OK, "ok"),
         Err(why) => text(StatusCode::BAD_REQUEST, &why),
     }
+}
+
+/// All sightings, or those of one trace or correlation id.
+fn traces(snapshot: &Snapshot, query: Option<&str>) -> Page {
+    let mut picked: Vec<&Sighting> = snapshot.traces.iter().map(AsRef::as_ref).collect();
+    for pair in query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|p| !p.is_empty())
+    {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = percent_decoded(value);
+        match key {
+            "trace_id" => picked.retain(|seen| seen.trace_id == value),
+            "correlation_id" => picked.retain(|seen| seen.correlation_id == value),
+            _ => {
+                let why = "allowed: trace_id=, correlation_id=";
+                return text(StatusCode::BAD_REQUEST, why);
+            }
+        }
+    }
+    json(&picked)
+}
+
+/// A value of a query; what is no escape stays as it is.
+fn percent_decoded(value: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = value.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        let hex = more.first_chunk::<2>().filter(|_| *first == b'%');
+        let escaped = hex
+            .and_then(|digits| str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match escaped {
+            Some(byte) => {
+                out.push(byte);
+                rest = more.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(if *first == b'+' { b' ' } else { *first });
+                rest = more;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn readyz(sources: &Sources, query: Option<&str>) -> Page {

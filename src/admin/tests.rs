@@ -138,6 +138,7 @@ fn seen() -> Event {
                 outcome: PublishOutcome::Lost,
                 injection: crate::event::Injection::default(),
                 traced: Vec::new(),
+                descent: Vec::new(),
             }],
         }),
     };

@@ -311,6 +311,7 @@ mod tests {
                 outcome: PublishOutcome::Lost,
                 injection: crate::event::Injection::default(),
                 traced: Vec::new(),
+                descent: Vec::new(),
             }],
         })
     }

@@ -31,7 +31,7 @@ pub struct LineageConfig {
     pub parent_confidence: f64,
     /// How long a delivered record may still be a parent.
     pub window: Duration,
-    /// How long an answer with records may be kept to be indexed; zero switches lineage off.
+    /// How long a delivered batch may be kept to be indexed; zero switches lineage off.
     pub hold: Duration,
     /// Delivered records remembered.
     pub records_max: NonZeroUsize,

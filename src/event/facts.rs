@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{CapturedBatch, Failure, Name};
-use crate::propagation::{Sent, Traceparent};
+use crate::propagation::{Evidence, Sent, Traceparent};
 
 /// What a request and its answer say, beside having been answered.
 #[derive(Debug, Default)]
@@ -72,6 +72,21 @@ pub struct ProducedPart {
     pub injection: Injection,
     /// Records whose trace is recorded; the first ones where there are many.
     pub traced: Vec<Traced>,
+    /// Where the records that were given context come from.
+    pub descent: Vec<Descent>,
+}
+
+/// Records of one publish that come from the same topic, by the same evidence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Descent {
+    /// Topic of their parents; `None` where none was found.
+    pub from: Option<Name>,
+    /// How those were found.
+    pub evidence: Evidence,
+    /// How many records.
+    pub records: u64,
+    /// Sum of the times from a parent's delivery to the sending.
+    pub waited: Duration,
 }
 
 /// A record whose trace is recorded.

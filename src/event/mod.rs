@@ -17,7 +17,7 @@ pub use counters::{
     FrameMode,
 };
 pub use facts::{
-    BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Facts, Injection, Membership,
+    BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Descent, Facts, Injection, Membership,
     MembershipChange, Origin, PartitionSet, Positions, Produced, ProducedPart, ProducerSequence,
     PublishOutcome, Settled, SettledPart, TopicSeen, Traced,
 };

@@ -91,6 +91,8 @@ pub struct Parent {
     pub decided: bool,
     /// Its correlation id.
     pub correlation: Option<Arc<str>>,
+    /// When it was delivered.
+    pub delivered: Instant,
     /// Its topic.
     pub topic: Name,
     /// Its partition.
@@ -225,6 +227,7 @@ impl Deliveries {
             threshold: entry.threshold,
             decided: entry.decided,
             correlation: entry.correlation.clone(),
+            delivered: entry.at,
             topic: Name::clone(&entry.topic),
             partition: entry.partition,
             offset: entry.offset,

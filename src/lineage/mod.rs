@@ -7,6 +7,8 @@
 
 mod business;
 mod deliveries;
+mod graph;
 
 pub use business::{BusinessId, BusinessIds};
 pub use deliveries::{Batch, Delivered, Deliveries, Parent, Produced, Settings};
+pub use graph::{Edge, Graph, Sighting};

@@ -185,6 +185,8 @@ families! {
         "Bytes on the wire of the batches that held delivered records";
     InjectedRecords "throughline_injected_records_total" Counter Records Traffic ["topic"] Latency
         "Records of batches that were given headers, every attempt";
+    LineageRecords "throughline_lineage_records_total" Counter Records Traffic ["topic" "evidence"] Latency
+        "Records that were given context, by how their parent was found; root = none was";
     InjectionSkipped "throughline_injection_skipped_total" Counter One Traffic ["topic" "reason"] Latency
         "Records that were to be given headers and were sent as they came, every attempt";
     InjectionRefused "throughline_injection_refused_total" Counter One Traffic ["topic" "error"] Latency

@@ -11,6 +11,7 @@ use super::gauges::LagTable;
 use crate::{
     catalog::{ClientStatus, ConnectionStatus},
     event::Name,
+    lineage::{Edge, Sighting},
     sli::{GroupStatus, Lag, SliStatus},
 };
 
@@ -125,6 +126,10 @@ pub struct Snapshot {
     pub groups: Vec<GroupView>,
     /// Topics.
     pub topics: Vec<TopicView>,
+    /// Which topic the program makes from which.
+    pub lineage: Vec<Edge>,
+    /// What was seen of recorded traces lately, newest first.
+    pub traces: Vec<Arc<Sighting>>,
     /// Clients.
     pub clients: Vec<ClientStatus>,
     /// Open connections.

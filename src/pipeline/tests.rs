@@ -93,6 +93,7 @@ fn produced(topic: &str, outcome: PublishOutcome) -> Facts {
             outcome,
             injection: crate::event::Injection::default(),
             traced: Vec::new(),
+            descent: Vec::new(),
         }],
     })
 }

@@ -102,6 +102,10 @@ fn injection(part: &ProducedPart, topic: &str, recorder: &mut Recorder) {
     if records > 0 {
         recorder.add(Id::InjectedRecords, &[topic], records);
     }
+    for descent in &part.descent {
+        let evidence = descent.evidence.as_str();
+        recorder.add(Id::LineageRecords, &[topic, evidence], descent.records);
+    }
     if let Some(reason) = skipped {
         // Formats before v2 do not tell how many.
         recorder.add(Id::InjectionSkipped, &[topic, reason], part.records.max(1));

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     catalog::Inventory,
     event::{Direction, Event, Name, Stamp},
+    lineage::Graph,
     metrics::{Dropped, Id, Metrics, Recorder},
     sli::{Engine, GroupStatus, TopicHealth},
     span::{Sink, Spans},
@@ -49,6 +50,7 @@ pub struct Worker {
     partitions: bool,
     ticks: u32,
     tracing: Option<Tracing>,
+    graph: Graph,
 }
 
 /// What makes spans of the events, and where they go.
@@ -112,6 +114,7 @@ impl Worker {
             partitions: settings.partitions,
             ticks: 0,
             tracing: None,
+            graph: Graph::default(),
         }
     }
 
@@ -167,6 +170,7 @@ impl Worker {
             self.recorder.set_now(event.at.mono);
             traffic::observe(&event, &mut self.recorder, &mut self.names);
             self.inventory.take(&event);
+            self.graph.take(&event);
             if let Some(tracing) = &mut self.tracing {
                 tracing.spans.take(&event, tracing.sink.as_mut());
             }
@@ -184,6 +188,7 @@ impl Worker {
         self.decoder.refill(now.mono);
         self.recorder.set_now(now.mono);
         self.inventory.tick(now.mono);
+        self.graph.tick(now.mono);
         if let Some(tracing) = &mut self.tracing {
             tracing.tick(now);
         }
@@ -239,6 +244,8 @@ impl Worker {
             slis: self.engine.slis(),
             groups: group_views(groups, table),
             topics: topics.into_values().collect(),
+            lineage: self.graph.edges(),
+            traces: self.graph.sightings(),
             clients,
             connections: self.inventory.connections(),
         });

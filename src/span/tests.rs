@@ -87,6 +87,7 @@ fn sent(outcome: PublishOutcome, traced: Vec<Traced>) -> Facts {
             outcome,
             injection: Injection::default(),
             traced,
+            descent: Vec::new(),
         }],
     })
 }

@@ -16,6 +16,7 @@
 pub(crate) mod cache;
 pub(crate) mod certificates;
 pub(crate) mod clients;
+pub(crate) mod collector;
 pub(crate) mod deadline;
 pub(crate) mod kafka;
 pub(crate) mod metrics;

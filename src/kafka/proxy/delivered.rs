@@ -3,14 +3,14 @@
 //! Delivered = fetched, less aborted and control batches, less records before the offset asked for. Captures a batch only
 //! where the observer asks for its records and the budget allows. Must not open a batch.
 
-use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+use std::{collections::BTreeMap, sync::PoisonError};
 
 use bytes::Bytes;
 
 use crate::{
     event::{
-        BatchFact, BatchKind, BypassReason, CapturedBatch, DeliveredPart, Name, Reservation, Stamp,
-        UNRESOLVED,
+        BatchFact, BatchKind, BypassReason, CapturedBatch, Codec, DeliveredPart, Name, Reservation,
+        Stamp, UNRESOLVED,
     },
     kafka::wire::{
         batch::BatchHeader,
@@ -53,8 +53,6 @@ pub(crate) struct DeliveredSink<'a> {
     capture: Option<(Vec<u8>, Reservation)>,
     /// The batch at hand, where its records are to be indexed.
     indexed: Option<(Vec<u8>, Reservation)>,
-    /// Time spent on indexing this answer.
-    spent: Duration,
     acquired: Vec<(i64, i64)>,
 }
 
@@ -84,7 +82,6 @@ impl<'a> DeliveredSink<'a> {
             aborting: BTreeMap::new(),
             capture: None,
             indexed: None,
-            spent: Duration::ZERO,
             acquired: Vec::new(),
         }
     }
@@ -186,16 +183,15 @@ impl<'a> DeliveredSink<'a> {
             return;
         };
         let traced = &mut part.traced;
+        let codec = part.batches.last().map(|batch| batch.codec);
         let batch = DeliveredBatch {
             topic: &part.topic,
             partition: part.partition,
             asked: part.asked,
+            packed: codec.is_some_and(|codec| codec != Codec::None),
             bytes: &bytes,
         };
-        if !shared
-            .recent
-            .index(shared, batch, at, &mut self.spent, traced)
-        {
+        if !shared.recent.index(shared, batch, at, traced) {
             shared.counters.add_unindexed(1);
         }
         drop(room);

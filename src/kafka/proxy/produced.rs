@@ -90,6 +90,7 @@ impl Sink for ProducedSink<'_> {
             outcome: PublishOutcome::Lost,
             injection: Injection::default(),
             traced: Vec::new(),
+            descent: Vec::new(),
         });
     }
 

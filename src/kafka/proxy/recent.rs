@@ -1,7 +1,7 @@
 //! Puts what is delivered into the index of recent deliveries, before its last byte leaves.
 //!
-//! Only then may the program send something that comes from it, so injection never asks too early. The time one answer may be
-//! kept for it is bounded; what is over goes on unindexed and is counted. A program that sends nothing is soon left alone.
+//! Only then may the program send something that comes from it, so injection never asks too early. The time a batch may be kept
+//! for it is bounded; what is over goes on unindexed and is counted. A program that sends nothing is soon left alone.
 //! Must not change a byte.
 
 use std::{
@@ -24,6 +24,8 @@ use crate::{
 
 /// Records with a recorded trace that are reported per partition of one request or answer.
 pub(crate) const TRACED_MAX: usize = 64;
+/// Records between two looks at the clock.
+const LOOK_RECORDS: usize = 32;
 /// For so long a program that has sent nothing yet is watched.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -49,6 +51,8 @@ pub(crate) struct DeliveredBatch<'b> {
     pub(crate) partition: i32,
     /// Records before it are no delivery.
     pub(crate) asked: Option<i64>,
+    /// Its records are compressed.
+    pub(crate) packed: bool,
     pub(crate) bytes: &'b [u8],
 }
 
@@ -86,22 +90,24 @@ impl Recent {
         self.traces || self.produces.load(Relaxed) || now.saturating_duration_since(first) < QUIET
     }
 
-    /// Indexes a batch within what is left of the answer's time. False where it was over, or the batch cannot be read.
+    /// Indexes a batch. False where the time for it was over before its end, or it cannot be read.
     pub(crate) fn index(
         &self,
         shared: &Shared,
         batch: DeliveredBatch<'_>,
         at: Stamp,
-        spent: &mut Duration,
         traced: &mut Vec<Traced>,
     ) -> bool {
-        if *spent >= self.hold {
+        if !batch.packed {
+            return self.read(shared, batch, at, traced);
+        }
+        if !shared.inject.may_spend(batch.topic, at.mono) {
             return false;
         }
         let began = Instant::now();
-        let known = self.read(shared, batch, at, traced);
-        *spent = spent.saturating_add(began.elapsed());
-        known
+        let whole = self.read(shared, batch, at, traced);
+        shared.inject.spend(batch.topic, began.elapsed());
+        whole
     }
 
     fn read(
@@ -111,14 +117,18 @@ impl Recent {
         at: Stamp,
         traced: &mut Vec<Traced>,
     ) -> bool {
+        let began = Instant::now();
         let Ok(records) = Records::open(batch.bytes, self.body_bytes) else {
             return false;
         };
         let base = records.header().base_offset;
         let cluster = shared.cluster_id.borrow().clone().unwrap_or_default();
         let mut index = self.deliveries.batch(batch.topic, at.mono);
-        for record in &records {
+        for (number, record) in records.iter().enumerate() {
             let Ok(record) = record else { return false };
+            if number.is_multiple_of(LOOK_RECORDS) && began.elapsed() > self.hold {
+                return false;
+            }
             let offset = base.saturating_add(i64::from(record.offset_delta));
             if batch.asked.is_some_and(|asked| offset < asked) {
                 continue;

@@ -97,7 +97,7 @@ pub struct InjectSettings {
     pub frame_bytes: usize,
     /// All requests held at a time, bytes.
     pub bytes_total: usize,
-    /// Processor time per second and topic for opening and packing compressed batches.
+    /// Processor time per second and topic for opening and packing compressed batches, those delivered included.
     pub compressed_budget: Duration,
 }
 
@@ -108,7 +108,7 @@ pub struct LineageSettings {
     pub deliveries: lineage::Settings,
     /// What identifies the thing a record is about.
     pub business: BusinessIds,
-    /// How long one answer with records may be kept to be indexed; zero switches lineage off.
+    /// How long a delivered batch may be kept to be indexed; zero switches lineage off.
     pub hold: Duration,
     /// Records whose trace is recorded are reported, also of a program that sends nothing.
     pub traces: bool,

@@ -413,5 +413,6 @@ pub(super) fn sent(
         outcome,
         injection: crate::event::Injection::default(),
         traced: Vec::new(),
+        descent: Vec::new(),
     }
 }

@@ -15,6 +15,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use self::{
@@ -29,8 +30,8 @@ use super::{
 };
 use crate::{
     event::{
-        Codec, Injection, Name, ProducedPart, ProducerSequence, Reservation, Stamp, Traced,
-        UNRESOLVED,
+        Codec, Descent, Injection, Name, ProducedPart, ProducerSequence, Reservation, Stamp,
+        Traced, UNRESOLVED,
     },
     kafka::wire::{
         batch::BatchHeader,
@@ -137,6 +138,20 @@ impl Injector {
         Reservation::take(&self.room, bytes)
     }
 
+    /// Whether more time may be spent on opening compressed batches of a topic.
+    pub(crate) fn may_spend(&self, topic: &Name, now: tokio::time::Instant) -> bool {
+        let budget = self.settings.compressed_budget;
+        self.topic(topic)
+            .is_some_and(|state| state.may_spend(now, budget))
+    }
+
+    /// Says how much was.
+    pub(crate) fn spend(&self, topic: &Name, took: Duration) {
+        if let Some(state) = self.topic(topic) {
+            state.spend(took);
+        }
+    }
+
     /// Switched-off topics begin anew: the operator has changed something.
     pub(crate) fn forget_refusals(&self) {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
@@ -196,6 +211,7 @@ impl Injector {
             for part in parts {
                 part.injection = skipped(part.injection, "memory");
                 part.traced.retain(|record| !record.written);
+                part.descent.clear();
             }
         }
         injected
@@ -256,6 +272,13 @@ fn skipped(was: Injection, reason: &'static str) -> Injection {
     }
 }
 
+/// What is said of the records of one partition.
+#[derive(Default)]
+struct Told {
+    traced: Vec<Traced>,
+    descent: Vec<Descent>,
+}
+
 /// Goes through the partitions of one request.
 struct Editor<'e, P> {
     injector: &'e Injector,
@@ -286,22 +309,22 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         if mode != TopicMode::Inject {
             return None;
         }
-        let mut traced = Vec::new();
-        let edited = self.records(name, partition.partition, records, &mut traced);
+        let mut told = Told::default();
+        let edited = self.records(name, partition.partition, records, &mut told);
         match edited {
             Ok(edited) => {
                 let splice = request.with_records(partition, &edited)?;
                 if let Some(seen) = seen {
                     seen.injection.records = seen.records;
-                    seen.traced = traced;
+                    (seen.traced, seen.descent) = (told.traced, told.descent);
                 }
                 Some(splice)
             }
             Err(reason) => {
                 if let Some(seen) = seen {
                     seen.injection.skipped = Some(reason);
-                    traced.retain(|record| !record.written);
-                    seen.traced = traced;
+                    told.traced.retain(|record| !record.written);
+                    seen.traced = told.traced;
                 }
                 None
             }
@@ -313,7 +336,7 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         name: &Name,
         partition: i32,
         records: &[u8],
-        traced: &mut Vec<Traced>,
+        seen: &mut Told,
     ) -> Result<Vec<u8>, &'static str> {
         if name.as_ref() == UNRESOLVED {
             return Err("unresolved_topic");
@@ -321,7 +344,7 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         let topic = self.injector.topic(name).ok_or("topics")?;
         let header = BatchHeader::read(records).ok();
         let sequence = header.and_then(sequence);
-        let edited = self.edited(name, partition, &topic, header.as_ref(), records, traced);
+        let edited = self.edited(name, partition, &topic, header.as_ref(), records, seen);
         if self.acks != 0 {
             self.done.push(EditedPart {
                 name: Name::clone(name),
@@ -342,7 +365,7 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         topic: &TopicState,
         header: Option<&BatchHeader>,
         records: &[u8],
-        traced: &mut Vec<Traced>,
+        seen: &mut Told,
     ) -> Result<Vec<u8>, &'static str> {
         if topic.is_off() {
             return Err("refused");
@@ -368,7 +391,8 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
             topic.spend(began.elapsed());
         }
         if edited.is_ok() || edited == Err(Untouched::NothingToAdd) {
-            traced.append(&mut writer.traced);
+            seen.traced.append(&mut writer.traced);
+            seen.descent.append(&mut writer.descent);
         }
         if edited.is_ok() {
             self.remember(name, partition, header, writer);
@@ -437,7 +461,9 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
             threshold,
             lineage,
             at: 0,
+            now: at.mono,
             traced: Vec::new(),
+            descent: Vec::new(),
         }
     }
 
@@ -486,7 +512,30 @@ struct Writer<'w> {
     lineage: Ancestry<'w>,
     /// Records written so far.
     at: i64,
+    now: tokio::time::Instant,
     traced: Vec<Traced>,
+    descent: Vec<Descent>,
+}
+
+/// Counts one record under its parent's topic.
+fn descend(all: &mut Vec<Descent>, parent: Option<&Parent>, now: tokio::time::Instant) {
+    let from = parent.map(|p| &p.topic);
+    let evidence = parent.map_or(Evidence::Root, |p| p.evidence);
+    let waited = parent.map_or(Duration::ZERO, |p| {
+        now.saturating_duration_since(p.delivered)
+    });
+    let same = |d: &&mut Descent| d.from.as_ref() == from && d.evidence == evidence;
+    if let Some(known) = all.iter_mut().find(same) {
+        known.records = known.records.saturating_add(1);
+        known.waited = known.waited.saturating_add(waited);
+        return;
+    }
+    all.push(Descent {
+        from: from.cloned(),
+        evidence,
+        records: 1,
+        waited,
+    });
 }
 
 /// Where the records of one batch come from.
@@ -579,6 +628,9 @@ impl Writer<'_> {
             .write(&carried, &context, names, |key, value| new.push(key, value));
         let at = self.at;
         self.at = at.saturating_add(1);
+        if !carried.is_traced() {
+            descend(&mut self.descent, parent, self.now);
+        }
         if self.traced.len() >= TRACED_MAX {
             return;
         }

@@ -256,6 +256,7 @@ fn note(context: &Context, pending: &mut Pending, topic: &Name, partition: i32, 
             part.injection.refused = Some(error);
             // What was written is not in the log.
             part.traced.retain(|record| !record.written);
+            part.descent.clear();
         }
     }
     if context.shared.inject.switch_off(topic) {
