@@ -23,7 +23,7 @@ use crate::{
     admin::{self, Readiness, Sources, Token},
     config::Config,
     event::DataplaneCounters,
-    export::otlp::{self, Exporter, OtlpError},
+    export::otlp::{self, OtlpError},
     kafka::{
         dial::tls::TlsError,
         proxy::{Handle, Proxy},
@@ -136,13 +136,9 @@ impl Sidecar {
         );
         let proxy_settings = settings::proxy(config).map_err(StartError::Tls)?;
         let (bootstrap, tls) = (proxy_settings.bootstrap.clone(), proxy_settings.tls.clone());
-        let proxy = Proxy::bind(
-            proxy_settings,
-            Arc::clone(&modes),
-            Arc::clone(&counters),
-            hot,
-        )
-        .map_err(|source| StartError::app_listener(config, source))?;
+        let shared = (Arc::clone(&modes), Arc::clone(&counters));
+        let proxy = Proxy::bind(proxy_settings, shared.0, shared.1, hot)
+            .map_err(|source| StartError::app_listener(config, source))?;
         let (listen, handle) = (proxy.local_addresses(), proxy.handle());
         let (admin_listeners, admin) = admin_listeners(config)?;
 
@@ -170,16 +166,8 @@ impl Sidecar {
         for listener in admin_listeners {
             telemetry.spawn(serve_admin(listener, Arc::clone(&sources), stopped.clone()));
         }
-        let exporter = match settings::otlp(config) {
-            None => None,
-            Some(to) => {
-                let exporter = trace(&to, &metrics, telemetry, handle.cluster_id(), &mut worker)
-                    .map_err(StartError::Otlp)?;
-                exporter.map(|exporter| telemetry.spawn(exporter.run()))
-            }
-        };
+        let exporter = trace(config, &metrics, telemetry, &handle, &mut worker)?;
         let worker = telemetry.spawn(worker.run(until_true(stopped.clone())));
-        let cluster_name = config.kafka.cluster_name.clone();
         let eye = watching::Watch {
             handle: handle.clone(),
             readiness,
@@ -188,7 +176,7 @@ impl Sidecar {
             bootstrap,
             tls,
             listen: listen.clone(),
-            cluster_name,
+            cluster_name: config.kafka.cluster_name.clone(),
         };
         telemetry.spawn(eye.run(stopped));
         let running = tokio::spawn(proxy.run());
@@ -226,16 +214,20 @@ impl Sidecar {
     }
 }
 
-/// Makes the worker make spans, and what sends them; `None` where the system has no randomness for ids.
+/// Makes the worker make spans, and what sends them; `None` where nobody named a collector, or the system has no randomness
+/// for ids.
 fn trace(
-    to: &otlp::Settings,
+    config: &Config,
     metrics: &Metrics,
     telemetry: &Runtime,
-    cluster: watch::Receiver<Option<String>>,
+    proxy: &Handle,
     worker: &mut Worker,
-) -> Result<Option<Exporter>, OtlpError> {
+) -> Result<Option<JoinHandle<()>>, StartError> {
+    let Some(to) = settings::otlp(config) else {
+        return Ok(None);
+    };
     let _on = telemetry.enter();
-    let (queue, exporter) = otlp::traces(to, metrics)?;
+    let (queue, exporter) = otlp::traces(&to, metrics).map_err(StartError::Otlp)?;
     let Some(spans) = Spans::new() else {
         tracing::error!("the operating system gives no randomness: no traces are exported");
         return Ok(None);
@@ -243,10 +235,10 @@ fn trace(
     worker.trace(Tracing {
         spans,
         sink: Box::new(queue),
-        cluster,
+        cluster: proxy.cluster_id(),
         given_up: metrics.dropped("traces", "never_settled"),
     });
-    Ok(Some(exporter))
+    Ok(Some(telemetry.spawn(exporter.run())))
 }
 
 /// Resolves once the value is true, or nobody is left who could set it.

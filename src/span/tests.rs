@@ -145,10 +145,9 @@ const ACKNOWLEDGED: PublishOutcome = PublishOutcome::Acknowledged {
     log_append_ms: None,
 };
 
-#[tokio::test]
-async fn a_record_we_gave_context_is_created_under_the_id_on_the_wire_and_sent() {
-    let (own, parent) = (context(1), context(0));
-    let record = Traced {
+/// The second record of a batch, made from a record of `orders`.
+fn written(own: Traceparent, parent: Traceparent) -> Traced {
+    Traced {
         sent: Some(Sent {
             at_ms: 1_000,
             parent: Some(parent.span_id),
@@ -164,7 +163,13 @@ async fn a_record_we_gave_context_is_created_under_the_id_on_the_wire_and_sent()
             confidence: 0.95,
         })),
         ..traced(1, own)
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_record_we_gave_context_is_created_under_the_id_on_the_wire_and_sent() {
+    let (own, parent) = (context(1), context(0));
+    let record = written(own, parent);
     let all = spans(vec![event(1_007, sent(ACKNOWLEDGED, vec![record]))]);
     let [create, send] = &all[..] else {
         panic!("{all:?}");

@@ -21,7 +21,7 @@ pub use trailer::{
 };
 pub use whole::{
     CoordinatorSeen, DescribeClusterSeen, FindCoordinatorSeen, MetadataSeen, PartitionResult,
-    ProduceSeen, ShareAcknowledgeSeen, TopicMetadata, TopicsSeen, describe_cluster,
+    PlacedResults, ProduceSeen, ShareAcknowledgeSeen, TopicMetadata, TopicsSeen, describe_cluster,
     describe_topic_partitions, find_coordinator, metadata, produce_response, produce_results,
     share_acknowledge,
 };
