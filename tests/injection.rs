@@ -526,7 +526,6 @@ async fn a_record_gains_as_many_bytes_as_readme_says() {
             let gained = raw_records_of(&got, "orders", 0).len() - sent.len();
             *seen = gained.div_ceil(RECORDS);
         }
-        println!("{headers:?}: {seen:?}");
         for (seen, expected) in seen.into_iter().zip(expected) {
             assert!(
                 seen.abs_diff(expected) <= 2,

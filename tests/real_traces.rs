@@ -91,6 +91,37 @@ fn named<'s>(spans: &'s [Span], operation: &str) -> Vec<&'s Span> {
     spans.iter().filter(of).collect()
 }
 
+/// Kind, name, times and attributes of one span.
+fn assert_named(stage: &Stage, topic: &str, span: &Span) {
+    assert!(
+        span.start_ns <= span.end_ns && span.start_ns > 0,
+        "{span:?}"
+    );
+    assert_eq!(span.scope, "throughline");
+    assert_eq!(span.schema, "https://opentelemetry.io/schemas/1.44.0");
+    let operation = span.text("messaging.operation.name");
+    assert_eq!(span.name, format!("{operation} {topic}"));
+    let (kind, service) = match operation.as_str() {
+        "create" => (PRODUCER, "writer"),
+        "send" => (CLIENT, "writer"),
+        "process" => (CONSUMER, "reader"),
+        _ => (CLIENT, "reader"),
+    };
+    assert_eq!(
+        (span.kind, span.service.as_str()),
+        (kind, service),
+        "{span:?}"
+    );
+    assert_eq!(span.text("messaging.system"), "kafka");
+    let broker = stage.kafka.address(Listener::Plaintext, 1);
+    let server = format!(
+        "{}:{}",
+        span.text("server.address"),
+        span.text("server.port")
+    );
+    assert_eq!(server, broker, "the real broker's");
+}
+
 /// One trace per record, whole, from the producer's sidecar and the consumer's.
 fn assert_whole_traces(stage: &Stage, topic: &str, spans: &[Span]) {
     let created = named(spans, "create");
@@ -103,33 +134,7 @@ fn assert_whole_traces(stage: &Stage, topic: &str, spans: &[Span]) {
         let orphan = !span.parent.is_empty() && !known.contains(span.parent.as_str());
         assert!(!orphan, "no parent in the collector: {span:?}");
         assert!(traces.contains(span.trace_id.as_str()), "{span:?}");
-        assert!(
-            span.start_ns <= span.end_ns && span.start_ns > 0,
-            "{span:?}"
-        );
-        assert_eq!(span.scope, "throughline");
-        assert_eq!(span.schema, "https://opentelemetry.io/schemas/1.44.0");
-        let operation = span.text("messaging.operation.name");
-        assert_eq!(span.name, format!("{operation} {topic}"));
-        let (kind, service) = match operation.as_str() {
-            "create" => (PRODUCER, "writer"),
-            "send" => (CLIENT, "writer"),
-            "process" => (CONSUMER, "reader"),
-            _ => (CLIENT, "reader"),
-        };
-        assert_eq!(
-            (span.kind, span.service.as_str()),
-            (kind, service),
-            "{span:?}"
-        );
-        assert_eq!(span.text("messaging.system"), "kafka");
-        let broker = stage.kafka.address(Listener::Plaintext, 1);
-        let server = format!(
-            "{}:{}",
-            span.text("server.address"),
-            span.text("server.port")
-        );
-        assert_eq!(server, broker, "the real broker's");
+        assert_named(stage, topic, span);
     }
     let linked = |operation: &str| -> BTreeSet<String> {
         let spans = named(spans, operation);
