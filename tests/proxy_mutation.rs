@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use fake::{batch, encode, frame, limits, request, response, rig};
+use fake::{batch, encode, frame, limits, line, request, response, rig_in_mode};
 use kafka_protocol::{
     messages::{
         ApiVersionsResponse, BrokerId, FetchRequest, FetchResponse, MetadataResponse,
@@ -25,7 +25,10 @@ use kafka_protocol::{
     },
     protocol::StrBytes,
 };
-use throughline::event::{API_SLOTS, FrameMode};
+use throughline::{
+    event::{API_SLOTS, FrameMode},
+    kafka::proxy::settings::{InjectSettings, TopicMode},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -62,7 +65,7 @@ impl Random {
 }
 
 /// A conversation as brokers and clients have it: requests, and the answers to them.
-fn conversation() -> (Vec<u8>, Vec<u8>) {
+fn conversation(mode: TopicMode) -> (Vec<u8>, Vec<u8>) {
     let topic = || TopicName(StrBytes::from_static_str("orders"));
     let mut versions = ApiVersionsResponse::default();
     for key in 0..80 {
@@ -78,7 +81,13 @@ fn conversation() -> (Vec<u8>, Vec<u8>) {
         metadata.brokers.push(broker);
     }
     let mut data = produce_request::PartitionProduceData::default();
+    let mut answered = ProduceResponse::default();
     data.records = Some(batch(0, 7, 150));
+    if mode == TopicMode::Inject {
+        // Records that can be edited, and a refusal of the edit.
+        data.records = Some(line::batch(&[line::record("k", 100), line::record("l", 9)]));
+        answered = line::answer_of(&[("orders", 0, 87)]);
+    }
     let mut produced = produce_request::TopicProduceData::default();
     (produced.name, produced.partition_data) = (topic(), vec![data]);
     let mut produce = ProduceRequest::default();
@@ -104,7 +113,7 @@ fn conversation() -> (Vec<u8>, Vec<u8>) {
     let responses = [
         response(0, false, &encode(&versions, 3)),
         response(1, true, &encode(&metadata, 9)),
-        response(2, true, &encode(&ProduceResponse::default(), 9)),
+        response(2, true, &encode(&answered, 9)),
         response(3, true, &encode(&fetch, 12)),
         response(4, false, &[0, 0, 0, 0, 0, 0]),
         frame(b""),
@@ -159,7 +168,7 @@ async fn one(proxy: SocketAddr, seed: u64, requests: Vec<u8>) {
 }
 
 /// A broker for any number of clients: answers with damaged bytes, and says what it was sent.
-async fn broker(listener: TcpListener, responses: Vec<u8>, requests: Vec<u8>) {
+async fn broker(listener: TcpListener, responses: Vec<u8>, requests: Vec<u8>, mode: TopicMode) {
     let mut served = JoinSet::new();
     loop {
         let (mut socket, _) = listener.accept().await.expect("a client");
@@ -186,7 +195,8 @@ async fn broker(listener: TcpListener, responses: Vec<u8>, requests: Vec<u8>) {
                 write.shutdown().await.ok();
             };
             let (whole, ()) = tokio::join!(reading, writing);
-            if whole && !negotiates_from_the_future(&sent) {
+            let unedited = mode == TopicMode::Observe;
+            if unedited && whole && !negotiates_from_the_future(&sent) {
                 assert!(
                     sent.starts_with(&seen),
                     "case {seed:?}: the broker saw bytes nobody sent"
@@ -213,10 +223,21 @@ fn resident_mb() -> u64 {
 
 #[test]
 fn damaged_traffic_in_both_directions_harms_nothing_else() {
+    all_cases(1, TopicMode::Observe);
+}
+
+#[test]
+fn damaged_traffic_harms_nothing_where_records_are_edited() {
+    all_cases(4, TopicMode::Inject);
+}
+
+/// One in `share` of the cases asked for.
+fn all_cases(share: usize, mode: TopicMode) {
     let cases = std::env::var("THROUGHLINE_FUZZ_CASES")
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(CASES);
+        .unwrap_or(CASES)
+        / share;
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         PANICS.fetch_add(1, Ordering::Relaxed);
@@ -226,7 +247,7 @@ fn damaged_traffic_in_both_directions_harms_nothing_else() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(run(cases));
+    runtime.block_on(run(cases, mode));
     assert_eq!(
         PANICS.load(Ordering::Relaxed),
         0,
@@ -234,13 +255,14 @@ fn damaged_traffic_in_both_directions_harms_nothing_else() {
     );
 }
 
-async fn run(cases: usize) {
-    let (requests, responses) = conversation();
+async fn run(cases: usize, mode: TopicMode) {
+    let (requests, responses) = conversation(mode);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut room = limits();
     room.connections = 10_000;
-    let rig = rig(listener.local_addr().unwrap(), room);
-    let broker = tokio::spawn(broker(listener, responses, requests.clone()));
+    let how = (mode, InjectSettings::default());
+    let rig = rig_in_mode(listener.local_addr().unwrap(), room, 0, None, how);
+    let broker = tokio::spawn(broker(listener, responses, requests.clone(), mode));
     let mut running = JoinSet::new();
     let mut before = 0;
     for case in 0..cases {
@@ -254,13 +276,25 @@ async fn run(cases: usize) {
             running.join_next().await.unwrap().unwrap();
         }
         rig.events.0.lock().unwrap().clear();
+        // Else the first refusal would end the edits.
+        rig.handle.forget_refusals();
     }
     while let Some(done) = running.join_next().await {
         done.unwrap();
     }
-    let observed = (0..API_SLOTS)
-        .map(|slot| rig.counters.frames(slot, FrameMode::Observed))
-        .sum::<u64>();
+    let frames = |mode| -> u64 {
+        let slots = 0..API_SLOTS;
+        slots.map(|slot| rig.counters.frames(slot, mode)).sum()
+    };
+    let observed = frames(FrameMode::Observed);
+    if mode == TopicMode::Inject {
+        let edited = rig.counters.frames(0, FrameMode::Edited);
+        let cases = u64::try_from(cases).unwrap();
+        assert!(
+            edited > cases / 4,
+            "only {edited} Produce frames were edited"
+        );
+    }
     assert!(
         observed > u64::try_from(cases).unwrap(),
         "only {observed} frames were read at all"

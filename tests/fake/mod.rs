@@ -105,7 +105,8 @@ pub fn rig_that(broker: SocketAddr, mode: TopicMode, inject: InjectSettings) -> 
     rig_in_mode(broker, limits(), 0, None, (mode, inject))
 }
 
-fn rig_in_mode(
+/// All of it chosen.
+pub fn rig_in_mode(
     broker: SocketAddr,
     limits: Limits,
     base: u16,
