@@ -7,6 +7,7 @@
 pub mod event;
 pub mod lineage;
 pub mod propagation;
+pub mod trace;
 
 pub mod kafka;
 pub mod metrics;

@@ -365,14 +365,14 @@ fn produce_partition(r: &mut Reader<'_>, version: i16) -> Result<PartitionResult
     })
 }
 
+/// A partition's result and where it stands in the body.
+type ResultAt = (PartitionResult, Range<usize>);
+
 /// Where the result of each partition stands in the body of a ProduceResponse.
 ///
 /// # Errors
 /// As [`produce_response`].
-pub fn produce_results(
-    body: &[u8],
-    version: i16,
-) -> Result<Vec<Topic<'_, (PartitionResult, Range<usize>)>>> {
+pub fn produce_results(body: &[u8], version: i16) -> Result<Vec<Topic<'_, ResultAt>>> {
     let r = &mut open(body, ApiKey::PRODUCE, version, 3)?;
     topics(r, version >= 13, |r| {
         let start = r.position();
