@@ -1,0 +1,476 @@
+//! `throughline trace` on a real broker: what programs and sidecars wrote comes back as a tree.
+//!
+//! Records are written by librdkafka, through sidecars or past them with headers made by hand. `THROUGHLINE_TRACE_RECORDS`
+//! sets the size of the long scan (200,000; the README's figure is for 1,000,000 in a release build).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer},
+    util::Timeout,
+};
+use serde_json::Value;
+use support::{
+    kafka::{Kafka, KafkaSpec, Listener, Version},
+    throughline::{Throughline, ThroughlineSpec, binary},
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// One broker for all tests; topics keep them apart.
+struct Stage {
+    kafka: Kafka,
+}
+
+impl Stage {
+    fn shared() -> Arc<Self> {
+        static STAGE: Mutex<Weak<Stage>> = Mutex::new(Weak::new());
+        let mut held = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stage) = held.upgrade() {
+            return stage;
+        }
+        let spec = KafkaSpec::new(Version::V4_4_0).listener(Listener::Tls);
+        let kafka = Kafka::start(spec);
+        let stage = Arc::new(Self { kafka });
+        *held = Arc::downgrade(&stage);
+        stage
+    }
+
+    fn direct(&self) -> String {
+        self.kafka.bootstrap(Listener::Plaintext)
+    }
+
+    fn sidecar(&self) -> Throughline {
+        Throughline::start(ThroughlineSpec::new(&self.direct()).mode("inject"))
+    }
+
+    fn trace(&self, arguments: &[&str]) -> Traced {
+        trace(&[&["--bootstrap", &self.direct()], arguments].concat())
+    }
+}
+
+#[derive(Debug)]
+struct Traced {
+    status: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn trace(arguments: &[&str]) -> Traced {
+    let output = binary().arg("trace").args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Traced {
+        status: output.status.code(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+impl Traced {
+    #[track_caller]
+    fn found(self) -> Self {
+        assert_eq!(self.status, Some(0), "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    fn refused(&self, status: i32, says: &str) {
+        assert_eq!((self.status, self.out.as_str()), (Some(status), ""));
+        assert!(self.err.contains(says), "{says}: {}", self.err);
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// Positions and evidence of the tree's lines, without times.
+    fn lines(&self) -> Vec<String> {
+        let lines = self.out.lines().skip_while(|line| !line.is_empty()).skip(1);
+        lines
+            .map(|line| {
+                let mut parts = line.split("  ").filter(|part| !part.trim().is_empty());
+                let position = parts.next().unwrap();
+                let rest: Vec<_> = parts
+                    .filter(|part| !part.starts_with("20") && !part.starts_with(['+', '-']))
+                    .collect();
+                let indent = line.len() - line.trim_start_matches(['│', ' ']).len();
+                let dots = ".".repeat(indent.min(9));
+                format!(
+                    "{dots}{} {}",
+                    position.trim_start_matches(['│', ' ']),
+                    rest.join(" ")
+                )
+            })
+            .collect()
+    }
+}
+
+/// A program: what it reads and writes goes by one address.
+struct Program {
+    bootstrap: String,
+    writes: FutureProducer,
+}
+
+type Headers<'h> = &'h [(&'h str, &'h [u8])];
+
+impl Program {
+    fn at(bootstrap: &str) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap);
+        Self {
+            bootstrap: bootstrap.to_owned(),
+            writes: config.create().unwrap(),
+        }
+    }
+
+    /// Writes a record to partition 0 and gives its offset.
+    fn write(&self, topic: &str, key: &str, value: &str, headers: Headers<'_>) -> i64 {
+        let empty = OwnedHeaders::new();
+        let headers = headers.iter().fold(empty, |all, (key, value)| {
+            all.insert(Header {
+                key,
+                value: Some(*value),
+            })
+        });
+        let record = FutureRecord::to(topic).partition(0).key(key).payload(value);
+        let sent = self
+            .writes
+            .send(record.headers(headers), Timeout::After(LIMIT));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(sent).expect("acknowledged").offset
+    }
+
+    /// Reads one record of partition 0 and gives its headers.
+    fn read(&self, topic: &str, offset: i64) -> Vec<(String, Vec<u8>)> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("group.id", topic)
+            .set("enable.auto.commit", "false")
+            .create()
+            .unwrap();
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(topic, 0, Offset::Offset(offset))
+            .unwrap();
+        consumer.assign(&from).unwrap();
+        let message = consumer.poll(LIMIT).expect("in time").unwrap().detach();
+        assert_eq!((message.topic(), message.offset()), (topic, offset));
+        use rdkafka::message::Headers as _;
+        let headers = message.headers().expect("headers").iter();
+        headers
+            .map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec()))
+            .collect()
+    }
+}
+
+fn borrowed(headers: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
+    let all = headers.iter();
+    all.map(|(key, value)| (key.as_str(), value.as_slice()))
+        .collect()
+}
+
+fn position(topic: &str, offset: i64) -> String {
+    format!("{topic}:0:{offset}")
+}
+
+#[test]
+fn a_chain_of_programs_comes_back_as_a_tree() {
+    let stage = Stage::shared();
+    let topics = [
+        "chain-orders",
+        "chain-payments",
+        "chain-shipments",
+        "chain-payments.DLT",
+        "chain-audit",
+    ];
+    let [orders, payments, shipments, dead, audit] = topics;
+    for topic in topics {
+        stage.kafka.create_topic(topic, 2);
+    }
+    // Each program has a sidecar of its own, and none of them knows of tracing.
+    let sidecars = [stage.sidecar(), stage.sidecar(), stage.sidecar()];
+    let [shop, till, store] = [0, 1, 2].map(|at: usize| Program::at(&sidecars[at].bootstrap()));
+    let order = shop.write(orders, "order-7", "secret-value", &[]);
+    let context = till.read(orders, order);
+    let keys: Vec<_> = context.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["traceparent", "tracestate", "correlation-id"]);
+    let payment = till.write(payments, "order-7", "paid", &[]);
+    store.read(payments, payment);
+    let shipment = store.write(shipments, "order-7", "packed", &[]);
+    let again = store.write(shipments, "order-7", "packed", &[]);
+    // What another program does with a record it cannot use, as Spring does it.
+    let direct = Program::at(&stage.direct());
+    let mut failed = store.read(payments, payment);
+    for (key, value) in [
+        ("kafka_dlt-original-topic", payments.as_bytes()),
+        ("kafka_dlt-original-partition", &0i32.to_be_bytes()),
+        ("kafka_dlt-original-offset", &payment.to_be_bytes()),
+        ("kafka_dlt-exception-fqcn", b"org.acme.CardDeclined"),
+        ("kafka_dlt-exception-message", b"secret-value"),
+    ] {
+        failed.push((key.to_owned(), value.to_vec()));
+    }
+    let letter = direct.write(dead, "order-7", "paid", &borrowed(&failed));
+    // A program that knows of correlation ids only, and a copy of all headers.
+    let correlation = &context[2].1;
+    let noted = direct.write(audit, "n", "noted", &[("X-Correlation-ID", correlation)]);
+    let copied = direct.write(audit, "c", "copied", &borrowed(&context));
+
+    let by_position = stage
+        .trace(&[&position(payments, payment), "--topics", "^chain-"])
+        .found();
+    println!("{}\n{}", by_position.out, by_position.err);
+    let id = String::from_utf8(correlation.clone()).unwrap();
+    assert!(
+        by_position
+            .out
+            .starts_with(&format!("trace id        {id}\n"))
+    );
+    let lines = by_position.lines();
+    let has = |start: &str, end: &str| {
+        let found = lines
+            .iter()
+            .any(|line| line.contains(start) && line.ends_with(end));
+        assert!(found, "{start} {end}: {lines:#?}");
+    };
+    assert_eq!(lines.len(), 7, "{lines:#?}");
+    assert_eq!(lines[0], format!("{} root", position(orders, order)));
+    has(&position(payments, payment), "key [asked for]");
+    has(&position(shipments, shipment), " key");
+    has(
+        &position(dead, letter),
+        "dead_letter [dead letter: org.acme.CardDeclined]",
+    );
+    has(&position(audit, noted), "correlation");
+    has(&position(audit, copied), "copied");
+    assert!(!format!("{by_position:?}").contains("secret-value"));
+
+    let json = stage
+        .trace(&["--trace-id", &id, "--format", "json", "--topics", "^chain-"])
+        .found()
+        .json();
+    assert_eq!(json["trace_id"], id.as_str());
+    assert_eq!(json["complete"], true);
+    let records = json["records"].as_array().unwrap();
+    assert_eq!(records.len(), 7, "{json:#}");
+    let of = |topic: &str, offset: i64| {
+        let found = records
+            .iter()
+            .find(|r| r["topic"] == topic && r["offset"] == offset);
+        found.unwrap_or_else(|| panic!("{topic} {offset} in {json:#}"))
+    };
+    assert_eq!(of(payments, payment)["parent"]["topic"], orders);
+    assert_eq!(of(payments, payment)["evidence"], "key");
+    assert_eq!(of(shipments, shipment)["parent"]["topic"], payments);
+    assert_eq!(of(dead, letter)["parent"]["topic"], payments);
+    assert_eq!(of(audit, copied)["parent"]["topic"], orders);
+    for record in [of(payments, payment), of(shipments, shipment)] {
+        let hop = record["hop_ms"].as_i64().unwrap();
+        assert!((0..60_000).contains(&hop), "{record}");
+    }
+    // A second record of the same key to the same topic may be anybody's; whatever lineage made of it is shown.
+    let twin = of(shipments, again);
+    assert_eq!(
+        twin["duplicate_of"].is_null(),
+        twin["parent"]["topic"] != payments,
+        "{twin}"
+    );
+
+    let by_correlation = stage
+        .trace(&[
+            "--correlation-id",
+            &id,
+            "--format",
+            "mermaid",
+            "--topics",
+            "^chain-",
+        ])
+        .found();
+    assert!(by_correlation.out.starts_with("flowchart TD\n"));
+    assert_eq!(by_correlation.out.matches("[\"chain-").count(), 7);
+
+    // The same over mutual TLS.
+    let certificates = stage.kafka.certificates.as_ref().unwrap();
+    let tls = [
+        format!("kafka.tls.ca_file={}", certificates.ca.display()),
+        format!("kafka.tls.cert_file={}", certificates.client_cert.display()),
+        format!("kafka.tls.key_file={}", certificates.client_key.display()),
+    ];
+    let bootstrap = stage.kafka.bootstrap(Listener::Tls);
+    let at = position(payments, payment);
+    let mut arguments = vec!["--bootstrap", &bootstrap, &at, "--topics", "^chain-"];
+    for setting in &tls {
+        arguments.extend(["--set", setting]);
+    }
+    let over_tls = trace(&arguments).found();
+    assert_eq!(over_tls.out, by_position.out);
+    trace(&arguments[..5]).refused(1, "set kafka.tls");
+}
+
+#[test]
+fn records_of_another_tracer_and_of_connect_are_followed_too() {
+    let stage = Stage::shared();
+    for topic in ["other-a", "other-b", "other-c.dlq"] {
+        stage.kafka.create_topic(topic, 1);
+    }
+    let program = Program::at(&stage.direct());
+    let traceparent = |span: u8| format!("00-{}-00000000000000{span:02x}-01", "5a".repeat(16));
+    let first = program.write(
+        "other-a",
+        "k",
+        "1",
+        &[("traceparent", traceparent(1).as_bytes())],
+    );
+    program.write(
+        "other-b",
+        "k",
+        "2",
+        &[("traceparent", traceparent(2).as_bytes())],
+    );
+    let offset = first.to_string();
+    program.write(
+        "other-c.dlq",
+        "k",
+        "1",
+        &[
+            ("traceparent", traceparent(3).as_bytes()),
+            ("__connect.errors.topic", b"other-a"),
+            ("__connect.errors.partition", b"0"),
+            ("__connect.errors.offset", offset.as_bytes()),
+            ("__connect.errors.exception.class.name", b"org.acme.E"),
+        ],
+    );
+    // The id in a value is not the id in a header.
+    program.write("other-b", "k", &"5a".repeat(16), &[]);
+    let traced = stage
+        .trace(&["--trace-id", &"5A".repeat(16), "--topics", "^other-"])
+        .found();
+    let lines = traced.lines();
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert_eq!(lines[0], "other-a:0:0 root");
+    assert!(
+        lines[2].ends_with("other-c.dlq:0:0 dead_letter [dead letter: org.acme.E]"),
+        "{lines:#?}"
+    );
+    assert!(lines[1].ends_with("other-b:0:0 trace"), "{lines:#?}");
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let stage = Stage::shared();
+    stage.kafka.create_topic("bare", 2);
+    let program = Program::at(&stage.direct());
+    program.write("bare", "k", "v", &[("seq", b"1")]);
+    program.write("bare", "k", "v", &[("b3", b"1-2-3-4")]);
+    let trace = |arguments: &[&str]| stage.trace(arguments);
+    trace(&["bare:0:0"]).refused(1, "context.mode: inject");
+    trace(&["bare:0:1"]).refused(1, "b3");
+    trace(&["bare:0:99"]).refused(1, "it holds 0 to 1");
+    trace(&["bare:1:0"]).refused(1, "bare:1 is empty");
+    trace(&["bare:7:0"]).refused(1, "no partition 7; it has 2");
+    trace(&["nowhere:0:0"]).refused(1, "topic nowhere is not there");
+    let id = "ab".repeat(16);
+    trace(&["--trace-id", &id, "--topics", "^bare$"]).refused(1, "nothing found in the last 1 h");
+    trace(&["--trace-id", &id, "--topics", "^none$"]).refused(1, "no topic matches");
+    trace(&["--trace-id", "x"]).refused(2, "32 hexadecimal digits");
+    trace(&["bare:0:0", "--format", "otlp"]).refused(2, "not in this version");
+    let nobody = support::ports::free();
+    let nobody = format!("127.0.0.1:{nobody}");
+    self::trace(&["--bootstrap", &nobody, "bare:0:0"]).refused(1, "connection refused");
+    self::trace(&["bare:0:0"]).refused(2, "bootstrap");
+}
+
+#[test]
+fn a_long_topic_is_scanned_quickly() {
+    let count: usize = std::env::var("THROUGHLINE_TRACE_RECORDS")
+        .map_or(200_000, |count| count.parse().expect("a number"));
+    for codec in ["none", "lz4"] {
+        scan(count, codec);
+    }
+}
+
+fn scan(count: usize, codec: &str) {
+    let stage = Stage::shared();
+    let topic = format!("long-{codec}");
+    stage.kafka.create_topic(&topic, 1);
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", stage.direct())
+        .set("queue.buffering.max.messages", "200000")
+        .set("linger.ms", "20")
+        .set("batch.size", "131072")
+        .set("compression.codec", codec)
+        .create()
+        .unwrap();
+    let wanted = count / 2;
+    let value = "x".repeat(100);
+    let mut root = String::new();
+    for i in 0..count {
+        // Records as injection leaves them, one trace each; one of them has a child at the end.
+        let spread = (i as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let id = format!("{spread:032x}");
+        let id = if i == count - 1 { root.clone() } else { id };
+        if i == wanted {
+            root.clone_from(&id);
+        }
+        let parent = format!("00-{id}-{:016x}-00", i + 1);
+        let headers = OwnedHeaders::new()
+            .insert(Header {
+                key: "traceparent",
+                value: Some(&parent),
+            })
+            .insert(Header {
+                key: "tracestate",
+                value: Some("tl=EAGMyP8AAAAAAAAAAAAA"),
+            })
+            .insert(Header {
+                key: "correlation-id",
+                value: Some(&id),
+            });
+        let mut record = BaseRecord::<str, str>::to(&topic)
+            .payload(&value)
+            .headers(headers);
+        while let Err((full, back)) = producer.send(record) {
+            assert!(full.to_string().contains("Queue full"), "{full}");
+            producer.poll(Duration::from_millis(10));
+            record = back;
+        }
+    }
+    producer.flush(LIMIT).unwrap();
+    let at = format!("{topic}:0:{wanted}");
+    let traced = stage
+        .trace(&[&at, "--topics", &format!("^{topic}$")])
+        .found();
+    let said = traced.err.lines().last().unwrap();
+    println!("{codec}: {said}");
+    assert!(
+        said.starts_with(&format!("{count} records scanned in ")),
+        "{said}"
+    );
+    assert_eq!(traced.lines().len(), 2, "{}", traced.out);
+    let missing = stage.trace(&[
+        "--trace-id",
+        &"cd".repeat(16),
+        "--topics",
+        &format!("^{topic}$"),
+    ]);
+    println!("{codec}: {}", missing.err.lines().next().unwrap());
+    missing.refused(1, "nothing found");
+}
