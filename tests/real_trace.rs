@@ -191,121 +191,143 @@ fn position(topic: &str, offset: i64) -> String {
     format!("{topic}:0:{offset}")
 }
 
+const ORDERS: &str = "chain-orders";
+const PAYMENTS: &str = "chain-payments";
+const SHIPMENTS: &str = "chain-shipments";
+const DEAD: &str = "chain-payments.DLT";
+const AUDIT: &str = "chain-audit";
+
+/// Offsets of what one order became.
+struct Chain {
+    /// The correlation id, which is the trace id.
+    id: String,
+    order: i64,
+    payment: i64,
+    shipment: i64,
+    again: i64,
+    letter: i64,
+    noted: i64,
+    copied: i64,
+}
+
+impl Chain {
+    fn run(stage: &Stage) -> Self {
+        for topic in [ORDERS, PAYMENTS, SHIPMENTS, DEAD, AUDIT] {
+            stage.kafka.create_topic(topic, 2);
+        }
+        // Each program has a sidecar of its own, and none of them knows of tracing.
+        let sidecars = [stage.sidecar(), stage.sidecar(), stage.sidecar()];
+        let [shop, till, store] = [0, 1, 2].map(|at: usize| Program::at(&sidecars[at].bootstrap()));
+        let order = shop.write(ORDERS, "order-7", "secret-value", &[]);
+        let context = till.read(ORDERS, order);
+        let keys: Vec<_> = context.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["traceparent", "tracestate", "correlation-id"]);
+        let payment = till.write(PAYMENTS, "order-7", "paid", &[]);
+        let carried = store.read(PAYMENTS, payment);
+        let shipment = store.write(SHIPMENTS, "order-7", "packed", &[]);
+        let again = store.write(SHIPMENTS, "order-7", "packed", &[]);
+        // What another program does with a record it cannot use, as Spring does it.
+        let direct = Program::at(&stage.direct());
+        let mut failed = carried;
+        for (key, value) in [
+            ("kafka_dlt-original-topic", PAYMENTS.as_bytes()),
+            ("kafka_dlt-original-partition", &0i32.to_be_bytes()),
+            ("kafka_dlt-original-offset", &payment.to_be_bytes()),
+            ("kafka_dlt-exception-fqcn", b"org.acme.CardDeclined"),
+            ("kafka_dlt-exception-message", b"secret-value"),
+        ] {
+            failed.push((key.to_owned(), value.to_vec()));
+        }
+        let letter = direct.write(DEAD, "order-7", "paid", &borrowed(&failed));
+        // A program that knows of correlation ids only, and a copy of all headers.
+        let correlation = &context[2].1;
+        let noted = direct.write(AUDIT, "n", "noted", &[("X-Correlation-ID", correlation)]);
+        let copied = direct.write(AUDIT, "c", "copied", &borrowed(&context));
+        Self {
+            id: String::from_utf8(correlation.clone()).unwrap(),
+            order,
+            payment,
+            shipment,
+            again,
+            letter,
+            noted,
+            copied,
+        }
+    }
+
+    fn is_people_s_tree(&self, traced: &Traced) {
+        assert!(
+            traced
+                .out
+                .starts_with(&format!("trace id        {}\n", self.id))
+        );
+        let lines = traced.lines();
+        let has = |start: &str, end: &str| {
+            let found = lines
+                .iter()
+                .any(|line| line.contains(start) && line.ends_with(end));
+            assert!(found, "{start} {end}: {lines:#?}");
+        };
+        assert_eq!(lines.len(), 7, "{lines:#?}");
+        assert_eq!(lines[0], format!("{} root", position(ORDERS, self.order)));
+        has(&position(PAYMENTS, self.payment), "key [asked for]");
+        has(&position(SHIPMENTS, self.shipment), " key");
+        has(
+            &position(DEAD, self.letter),
+            "dead_letter [dead letter: org.acme.CardDeclined]",
+        );
+        has(&position(AUDIT, self.noted), "correlation");
+        has(&position(AUDIT, self.copied), "copied");
+        assert!(!format!("{traced:?}").contains("secret-value"));
+    }
+
+    fn is_programs_list(&self, json: &Value) {
+        assert_eq!(json["trace_id"], self.id.as_str());
+        assert_eq!(json["complete"], true);
+        let records = json["records"].as_array().unwrap();
+        assert_eq!(records.len(), 7, "{json:#}");
+        let of = |topic: &str, offset: i64| {
+            let found = records
+                .iter()
+                .find(|r| r["topic"] == topic && r["offset"] == offset);
+            found.unwrap_or_else(|| panic!("{topic} {offset} in {json:#}"))
+        };
+        for (topic, offset, parent, evidence) in [
+            (PAYMENTS, self.payment, ORDERS, "key"),
+            (SHIPMENTS, self.shipment, PAYMENTS, "key"),
+            (DEAD, self.letter, PAYMENTS, "dead_letter"),
+            (AUDIT, self.copied, ORDERS, "copied"),
+        ] {
+            let record = of(topic, offset);
+            assert_eq!(record["parent"]["topic"], parent, "{record}");
+            assert_eq!(record["evidence"], evidence, "{record}");
+            let hop = record["hop_ms"].as_i64().unwrap();
+            assert!((0..60_000).contains(&hop), "{record}");
+        }
+        // A second record of the same key to the same topic may be anybody's; whatever lineage made of it is shown.
+        let twin = of(SHIPMENTS, self.again);
+        assert_eq!(
+            twin["duplicate_of"].is_null(),
+            twin["parent"]["topic"] != PAYMENTS,
+            "{twin}"
+        );
+    }
+}
+
 #[test]
 fn a_chain_of_programs_comes_back_as_a_tree() {
     let stage = Stage::shared();
-    let topics = [
-        "chain-orders",
-        "chain-payments",
-        "chain-shipments",
-        "chain-payments.DLT",
-        "chain-audit",
-    ];
-    let [orders, payments, shipments, dead, audit] = topics;
-    for topic in topics {
-        stage.kafka.create_topic(topic, 2);
-    }
-    // Each program has a sidecar of its own, and none of them knows of tracing.
-    let sidecars = [stage.sidecar(), stage.sidecar(), stage.sidecar()];
-    let [shop, till, store] = [0, 1, 2].map(|at: usize| Program::at(&sidecars[at].bootstrap()));
-    let order = shop.write(orders, "order-7", "secret-value", &[]);
-    let context = till.read(orders, order);
-    let keys: Vec<_> = context.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(keys, ["traceparent", "tracestate", "correlation-id"]);
-    let payment = till.write(payments, "order-7", "paid", &[]);
-    store.read(payments, payment);
-    let shipment = store.write(shipments, "order-7", "packed", &[]);
-    let again = store.write(shipments, "order-7", "packed", &[]);
-    // What another program does with a record it cannot use, as Spring does it.
-    let direct = Program::at(&stage.direct());
-    let mut failed = store.read(payments, payment);
-    for (key, value) in [
-        ("kafka_dlt-original-topic", payments.as_bytes()),
-        ("kafka_dlt-original-partition", &0i32.to_be_bytes()),
-        ("kafka_dlt-original-offset", &payment.to_be_bytes()),
-        ("kafka_dlt-exception-fqcn", b"org.acme.CardDeclined"),
-        ("kafka_dlt-exception-message", b"secret-value"),
-    ] {
-        failed.push((key.to_owned(), value.to_vec()));
-    }
-    let letter = direct.write(dead, "order-7", "paid", &borrowed(&failed));
-    // A program that knows of correlation ids only, and a copy of all headers.
-    let correlation = &context[2].1;
-    let noted = direct.write(audit, "n", "noted", &[("X-Correlation-ID", correlation)]);
-    let copied = direct.write(audit, "c", "copied", &borrowed(&context));
-
-    let by_position = stage
-        .trace(&[&position(payments, payment), "--topics", "^chain-"])
-        .found();
-    println!("{}\n{}", by_position.out, by_position.err);
-    let id = String::from_utf8(correlation.clone()).unwrap();
-    assert!(
-        by_position
-            .out
-            .starts_with(&format!("trace id        {id}\n"))
-    );
-    let lines = by_position.lines();
-    let has = |start: &str, end: &str| {
-        let found = lines
-            .iter()
-            .any(|line| line.contains(start) && line.ends_with(end));
-        assert!(found, "{start} {end}: {lines:#?}");
-    };
-    assert_eq!(lines.len(), 7, "{lines:#?}");
-    assert_eq!(lines[0], format!("{} root", position(orders, order)));
-    has(&position(payments, payment), "key [asked for]");
-    has(&position(shipments, shipment), " key");
-    has(
-        &position(dead, letter),
-        "dead_letter [dead letter: org.acme.CardDeclined]",
-    );
-    has(&position(audit, noted), "correlation");
-    has(&position(audit, copied), "copied");
-    assert!(!format!("{by_position:?}").contains("secret-value"));
-
-    let json = stage
-        .trace(&["--trace-id", &id, "--format", "json", "--topics", "^chain-"])
-        .found()
-        .json();
-    assert_eq!(json["trace_id"], id.as_str());
-    assert_eq!(json["complete"], true);
-    let records = json["records"].as_array().unwrap();
-    assert_eq!(records.len(), 7, "{json:#}");
-    let of = |topic: &str, offset: i64| {
-        let found = records
-            .iter()
-            .find(|r| r["topic"] == topic && r["offset"] == offset);
-        found.unwrap_or_else(|| panic!("{topic} {offset} in {json:#}"))
-    };
-    assert_eq!(of(payments, payment)["parent"]["topic"], orders);
-    assert_eq!(of(payments, payment)["evidence"], "key");
-    assert_eq!(of(shipments, shipment)["parent"]["topic"], payments);
-    assert_eq!(of(dead, letter)["parent"]["topic"], payments);
-    assert_eq!(of(audit, copied)["parent"]["topic"], orders);
-    for record in [of(payments, payment), of(shipments, shipment)] {
-        let hop = record["hop_ms"].as_i64().unwrap();
-        assert!((0..60_000).contains(&hop), "{record}");
-    }
-    // A second record of the same key to the same topic may be anybody's; whatever lineage made of it is shown.
-    let twin = of(shipments, again);
-    assert_eq!(
-        twin["duplicate_of"].is_null(),
-        twin["parent"]["topic"] != payments,
-        "{twin}"
-    );
-
-    let by_correlation = stage
-        .trace(&[
-            "--correlation-id",
-            &id,
-            "--format",
-            "mermaid",
-            "--topics",
-            "^chain-",
-        ])
-        .found();
-    assert!(by_correlation.out.starts_with("flowchart TD\n"));
-    assert_eq!(by_correlation.out.matches("[\"chain-").count(), 7);
+    let chain = Chain::run(&stage);
+    let at = position(PAYMENTS, chain.payment);
+    let topics = ["--topics", "^chain-"];
+    let asked = |arguments: &[&str]| stage.trace(&[arguments, &topics].concat()).found();
+    let by_position = asked(&[&at]);
+    eprintln!("{}{}", by_position.out, by_position.err);
+    chain.is_people_s_tree(&by_position);
+    chain.is_programs_list(&asked(&["--trace-id", &chain.id, "--format", "json"]).json());
+    let flow = asked(&["--correlation-id", &chain.id, "--format", "mermaid"]);
+    assert!(flow.out.starts_with("flowchart TD\n"));
+    assert_eq!(flow.out.matches("[\"chain-").count(), 7);
 
     // The same over mutual TLS.
     let certificates = stage.kafka.certificates.as_ref().unwrap();
@@ -315,7 +337,6 @@ fn a_chain_of_programs_comes_back_as_a_tree() {
         format!("kafka.tls.key_file={}", certificates.client_key.display()),
     ];
     let bootstrap = stage.kafka.bootstrap(Listener::Tls);
-    let at = position(payments, payment);
     let mut arguments = vec!["--bootstrap", &bootstrap, &at, "--topics", "^chain-"];
     for setting in &tls {
         arguments.extend(["--set", setting]);
@@ -323,6 +344,20 @@ fn a_chain_of_programs_comes_back_as_a_tree() {
     let over_tls = trace(&arguments).found();
     assert_eq!(over_tls.out, by_position.out);
     trace(&arguments[..5]).refused(1, "set kafka.tls");
+}
+
+/// The oldest broker with headers offers the oldest versions of what is asked.
+#[test]
+fn the_oldest_broker_with_headers_is_read_too() {
+    let kafka = Kafka::single(Version::V0_11_0_3);
+    kafka.create_topic("orders", 3);
+    let bootstrap = kafka.bootstrap(Listener::Plaintext);
+    let program = Program::at(&bootstrap);
+    program.write("orders", "k", "v", &[("correlation-id", b"order-7")]);
+    let traced = trace(&["--bootstrap", &bootstrap, "--correlation-id", "order-7"]).found();
+    assert_eq!(traced.lines(), ["orders:0:0 root"]);
+    let traced = trace(&["--bootstrap", &bootstrap, "orders:0:0"]).found();
+    assert_eq!(traced.lines(), ["orders:0:0 root [asked for]"]);
 }
 
 #[test]
@@ -459,7 +494,7 @@ fn scan(count: usize, codec: &str) {
         .trace(&[&at, "--topics", &format!("^{topic}$")])
         .found();
     let said = traced.err.lines().last().unwrap();
-    println!("{codec}: {said}");
+    eprintln!("{codec}: {said}");
     assert!(
         said.starts_with(&format!("{count} records scanned in ")),
         "{said}"
@@ -471,6 +506,6 @@ fn scan(count: usize, codec: &str) {
         "--topics",
         &format!("^{topic}$"),
     ]);
-    println!("{codec}: {}", missing.err.lines().next().unwrap());
+    eprintln!("{codec}: {}", missing.err.lines().next().unwrap());
     missing.refused(1, "nothing found");
 }
