@@ -409,6 +409,37 @@ fn records_of_another_tracer_and_of_connect_are_followed_too() {
 }
 
 #[test]
+fn a_record_without_context_is_followed_where_a_sidecar_saw_it_consumed() {
+    let stage = Stage::shared();
+    for topic in ["plain-orders", "plain-payments"] {
+        stage.kafka.create_topic(topic, 1);
+    }
+    let order = Program::at(&stage.direct()).write("plain-orders", "k", "v", &[("seq", b"1")]);
+    let sidecar = stage.sidecar();
+    let till = Program::at(&sidecar.bootstrap());
+    till.read("plain-orders", order);
+    till.write("plain-payments", "k", "v", &[]);
+    let traced = stage
+        .trace(&["plain-orders:0:0", "--topics", "^plain-"])
+        .found();
+    let lines = traced.lines();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert_eq!(
+        lines[0],
+        "plain-orders:0:0 root [context derived] [asked for]"
+    );
+    assert!(lines[1].ends_with("plain-payments:0:0 key"), "{lines:#?}");
+    // The other way round the parent has nothing to be found by.
+    let traced = stage
+        .trace(&["plain-payments:0:0", "--topics", "^plain-"])
+        .found();
+    assert_eq!(
+        traced.lines(),
+        ["plain-payments:0:0 key [parent not found] [asked for]"]
+    );
+}
+
+#[test]
 fn what_is_not_there_is_said() {
     let stage = Stage::shared();
     stage.kafka.create_topic("bare", 2);

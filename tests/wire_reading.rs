@@ -190,6 +190,7 @@ fn leaders_read_as_the_schema_writes_them() {
                 brokers: brokers
                     .map(|b| (n(b, "NodeId"), text(b, "Host").unwrap(), n(b, "Port")))
                     .collect(),
+                cluster_id: text(v, "ClusterId"),
                 topics: topics
                     .map(|t| LedTopic {
                         error_code: n(t, "ErrorCode"),

@@ -85,12 +85,13 @@ fn headers(record: &ReadRecord) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> 
     all.map(|(key, value)| (key.as_slice(), value.as_deref()))
 }
 
-fn observed(record: &ReadRecord, names: &CorrelationNames) -> Observed {
+fn observed(record: &ReadRecord, names: &CorrelationNames, cluster_id: Option<&str>) -> Observed {
     let position = Position::new(&record.topic, record.partition, record.offset);
+    let read = Observed::read(position, record.timestamp, headers(record), names);
     Observed {
         identity: record.identity,
         aborted: record.aborted,
-        ..Observed::read(position, record.timestamp, headers(record), names)
+        ..read.or_derived(cluster_id)
     }
 }
 
@@ -148,7 +149,9 @@ async fn follow(
         from: now_ms.saturating_sub(within_ms).max(0),
         to: None,
     };
+    let cluster_id = reader.cluster_id().map(str::to_owned);
     let mut records = Vec::new();
+    let mut lacking = None;
     let (what, windows) = match &wanted.event {
         TracedEvent::Trace(id) => {
             let trace_id = Some(id.clone());
@@ -164,10 +167,12 @@ async fn follow(
             partition,
             offset,
         } => {
-            let record = match first(&mut reader, topic, *partition, *offset, &names).await {
+            let record = match first(&mut reader, topic, *partition, *offset).await {
                 Ok(record) => record,
                 Err(why) => return Ok(Err(why)),
             };
+            lacking = Observed::lack(headers(&record), &names);
+            let record = observed(&record, &names, cluster_id.as_deref());
             let windows = windows(&record, within_ms, now_ms);
             let what = Wanted::by_record(&record);
             records.push(record);
@@ -189,7 +194,15 @@ async fn follow(
     for line in &unread {
         writeln!(streams.err, "not read: {line}")?;
     }
-    records.extend(scanned.found.iter().map(|record| observed(record, &names)));
+    let found = scanned.found.iter();
+    records.extend(found.map(|record| observed(record, &names, cluster_id.as_deref())));
+    // What a sidecar saw consumed is the parent of others even so: nobody else is here to be followed.
+    if let (Some(lack), [alone]) = (lacking, records.as_slice()) {
+        return Ok(Err(format!(
+            "{} cannot be followed: {lack}",
+            alone.position
+        )));
+    }
     let reading = Reading { asked, unread };
     let nothing = || {
         let within = trace::millis(within_ms);
@@ -210,20 +223,14 @@ async fn first(
     topic: &str,
     partition: i32,
     offset: i64,
-    names: &CorrelationNames,
-) -> Result<Observed, String> {
+) -> Result<ReadRecord, String> {
     let read = reader.record(topic, partition, offset).await;
     let record = read.map_err(|fault: ReadError| fault.to_string())?;
-    let at = format!("{topic}:{partition}:{offset}");
-    let Some(record) = record else {
-        return Err(format!(
-            "{at} holds no record: compacted away, or the end of a transaction; take another offset"
-        ));
-    };
-    match Observed::lack(headers(&record), names) {
-        Some(lack) => Err(format!("{at} cannot be followed: {lack}")),
-        None => Ok(observed(&record, names)),
-    }
+    record.ok_or_else(|| {
+        format!(
+            "{topic}:{partition}:{offset} holds no record: compacted away, or the end of a transaction; take another offset"
+        )
+    })
 }
 
 /// Around both times of a record: the topic's may be that of the event, long before it was sent.
@@ -428,7 +435,7 @@ mod tests {
     #[test]
     fn both_times_of_a_record_are_searched_around() {
         let names = CorrelationNames::default();
-        let near = observed(&record(&[("correlation-id", "a")]), &names);
+        let near = observed(&record(&[("correlation-id", "a")]), &names, None);
         assert_eq!(
             windows(&near, 10, 2_000_000),
             [Window {

@@ -59,6 +59,8 @@ struct Line<'a> {
     hop_ms: Option<i64>,
     trace_id: Option<String>,
     span_id: Option<String>,
+    /// The two ids are not on the record: they follow from its position.
+    derived: bool,
     parent_span_id: Option<String>,
     correlation_id: Option<&'a str>,
     dead_letter: Option<Letter<'a>>,
@@ -107,6 +109,7 @@ fn line<'a>(node: &'a Node, parent: Option<&'a Position>) -> Line<'a> {
         hop_ms: node.hop_ms,
         trace_id: observed.context.map(|context| context.trace_id.to_string()),
         span_id: observed.context.map(|context| context.span_id.to_string()),
+        derived: observed.derived,
         parent_span_id: sent
             .and_then(|sent| sent.parent)
             .map(|parent| parent.to_string()),

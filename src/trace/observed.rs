@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::DeadLetter;
-use crate::propagation::{Carried, CorrelationNames, SENT_MEMBER, Sent, Traceparent};
+use crate::propagation::{Carried, CorrelationNames, SENT_MEMBER, Sent, Traceparent, derive};
 
 /// Where a record stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +45,8 @@ pub struct Observed {
     pub record_ms: i64,
     /// Trace id and its own span id.
     pub context: Option<Traceparent>,
+    /// The context is not on the record: it follows from its position, as sidecars derive it for its consumers.
+    pub derived: bool,
     /// When and from where, as our member says.
     pub sent: Option<Sent>,
     /// Correlation id.
@@ -99,10 +101,35 @@ impl Observed {
             position,
             record_ms,
             context,
+            derived: false,
             sent: member.and_then(Sent::parse),
             correlation_id: carried.correlation_id.map(str::to_owned),
             identity: 0,
             aborted: false,
+        }
+    }
+
+    /// Gives a record without context the one that its position stands for.
+    #[must_use]
+    pub fn or_derived(self, cluster_id: Option<&str>) -> Self {
+        let Position {
+            topic,
+            partition,
+            offset,
+        } = &self.position;
+        let ids = cluster_id.and_then(|id| derive(id, topic, *partition, *offset));
+        let (None, Some((trace_id, span_id))) = (self.context, ids) else {
+            return self;
+        };
+        Self {
+            context: Some(Traceparent {
+                trace_id,
+                span_id,
+                sampled: false,
+                random: false,
+            }),
+            derived: true,
+            ..self
         }
     }
 
@@ -167,6 +194,22 @@ mod tests {
         let read = Observed::read(at(), 99, bytes(&all[1..]), &names);
         assert_eq!((read.sent, read.sent_ms()), (None, 99));
         assert_eq!(read.position.to_string(), "a:0:1");
+    }
+
+    #[test]
+    fn only_a_record_without_context_is_given_a_derived_one() {
+        let names = CorrelationNames::default();
+        let at = || Position::new("a", 0, 1);
+        let bare = Observed::read(at(), 99, bytes(&[("seq", "1")]), &names);
+        assert_eq!(bare.clone().or_derived(None), bare);
+        let derived = bare.or_derived(Some("cluster"));
+        let (trace_id, span_id) = derive("cluster", "a", 0, 1).unwrap();
+        let context = derived.context.unwrap();
+        assert_eq!((context.trace_id, context.span_id), (trace_id, span_id));
+        assert!(derived.derived);
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let carried = Observed::read(at(), 99, bytes(&[("traceparent", parent)]), &names);
+        assert_eq!(carried.clone().or_derived(Some("cluster")), carried);
     }
 
     #[test]

@@ -94,6 +94,9 @@ pub(super) fn marks(node: &Node) -> Vec<String> {
     if !node.parent_found {
         marks.push("parent not found".to_owned());
     }
+    if node.observed.derived {
+        marks.push("context derived".to_owned());
+    }
     if let Some(letter) = &node.observed.dead_letter {
         marks.push(match &letter.exception_class {
             Some(class) => format!("dead letter: {class}"),

@@ -18,6 +18,7 @@ fn record(topic: &str, offset: i64, own: u8, parent: u8, at: i64) -> Observed {
             sampled: false,
             random: false,
         }),
+        derived: false,
         sent: Some(Sent {
             at_ms: START + at,
             parent: span(parent),
@@ -130,6 +131,7 @@ fn programs_get_a_list_with_stable_names() {
             "hop_ms": 88,
             "trace_id": "abababababababababababababababab",
             "span_id": "0000000000000002",
+            "derived": false,
             "parent_span_id": "0000000000000001",
             "correlation_id": "order-7\u{1b}[2J",
             "dead_letter": {"origin": at("payments", 1), "exception_class": "org.acme.CardDeclined"},

@@ -4,7 +4,7 @@
 //! owns it, the others are its copies. What has no parent among the records hangs under the root and says why. Must not
 //! invent a parent, and must end on any input, cycles included.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Observed, Position};
 use crate::propagation::{Evidence, SpanId, TraceId};
@@ -67,7 +67,7 @@ pub struct Node {
 pub struct Tree {
     /// Each behind its parent, siblings by time.
     pub nodes: Vec<Node>,
-    /// The root's, else the first there is.
+    /// The root's, else the first that a record carries.
     pub trace_id: Option<TraceId>,
     /// The root's, else the first there is.
     pub correlation_id: Option<String>,
@@ -99,12 +99,26 @@ impl Tree {
             correlation_id: None,
             nodes: nodes(records, &places, &order),
         };
+        tree.forget_unused_ids();
         tree.mark_duplicates();
-        let of = |node: &Node| node.observed.context.map(|context| context.trace_id);
-        tree.trace_id = tree.nodes.iter().find_map(of);
+        let carried = tree.nodes.iter().filter(|node| !node.observed.derived);
+        let mut ids = carried.filter_map(|node| node.observed.context);
+        tree.trace_id = ids.next().map(|context| context.trace_id);
         let of = |node: &Node| node.observed.correlation_id.clone();
         tree.correlation_id = tree.nodes.iter().find_map(of);
         Some(tree)
+    }
+
+    /// Ids that follow from a position mean something only where another record names them.
+    fn forget_unused_ids(&mut self) {
+        let children = self.nodes.iter().filter(|node| node.names_its_parent());
+        let used: HashSet<usize> = children.filter_map(|node| node.parent).collect();
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            if node.observed.derived && !used.contains(&at) {
+                node.observed.derived = false;
+                node.observed.context = None;
+            }
+        }
     }
 
     /// Of siblings that name their parent, and of copies in their parent's own topic, the later ones.

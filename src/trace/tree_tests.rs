@@ -25,6 +25,7 @@ fn record(topic: &str, own: u8, at: i64) -> Observed {
             sampled: false,
             random: false,
         }),
+        derived: false,
         sent: None,
         correlation_id: Some("c".to_owned()),
         dead_letter: None,
@@ -155,6 +156,24 @@ fn a_correlation_id_joins_traces_and_records_without_one() {
     let tree = Tree::build(records.to_vec()).unwrap();
     assert_eq!(tree.trace_id, Some(trace(1)));
     assert_eq!(tree.correlation_id.as_deref(), Some("c"));
+}
+
+#[test]
+fn derived_ids_are_kept_where_a_child_names_them() {
+    let derived = |topic, own| Observed {
+        derived: true,
+        ..record(topic, own, 5)
+    };
+    let records = vec![derived("a", 1), derived("b", 2), sent("c", 3, 1, 9)];
+    let tree = Tree::build(records).unwrap();
+    let kept: Vec<_> = tree
+        .nodes
+        .iter()
+        .map(|node| (&*node.observed.position.topic, node.observed.derived))
+        .collect();
+    assert_eq!(kept, [("a", true), ("b", false), ("c", false)]);
+    assert_eq!(tree.nodes[1].observed.context, None);
+    assert_eq!(tree.trace_id, Some(trace(1)));
 }
 
 #[test]

@@ -105,6 +105,7 @@ pub struct PartitionReader {
     tls: Option<TlsSettings>,
     timeout: Duration,
     brokers: BTreeMap<i32, HostPort>,
+    cluster_id: Option<String>,
     topics: Vec<TopicPartitions>,
     connections: HashMap<i32, Connection>,
 }
@@ -124,11 +125,18 @@ impl PartitionReader {
             tls,
             timeout,
             brokers: BTreeMap::new(),
+            cluster_id: None,
             topics: Vec::new(),
             connections: HashMap::new(),
         };
         reader.refresh().await?;
         Ok(reader)
+    }
+
+    /// The cluster's id, where it has one.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<&str> {
+        self.cluster_id.as_deref()
     }
 
     /// The topics that may be described.
@@ -143,9 +151,10 @@ impl PartitionReader {
         let candidates: Vec<HostPort> = known.chain(&self.bootstrap).cloned().collect();
         for broker in candidates {
             match describe(&broker, self.tls.as_ref(), self.timeout).await {
-                Ok((brokers, topics)) => {
-                    self.brokers = brokers;
-                    self.topics = topics;
+                Ok(described) => {
+                    self.brokers = described.brokers;
+                    self.cluster_id = described.cluster_id;
+                    self.topics = described.topics;
                     return Ok(());
                 }
                 Err(fault) => last = fault,
@@ -532,7 +541,12 @@ async fn list_offsets(
     Ok(found)
 }
 
-type Described = (BTreeMap<i32, HostPort>, Vec<TopicPartitions>);
+/// What a broker said of its cluster.
+struct Described {
+    brokers: BTreeMap<i32, HostPort>,
+    cluster_id: Option<String>,
+    topics: Vec<TopicPartitions>,
+}
 
 async fn describe(
     broker: &HostPort,
@@ -583,7 +597,11 @@ fn described(answer: &[u8], version: i16) -> Result<Described, ProbeError> {
             partitions,
         })
     });
-    Ok((brokers.collect(), topics.collect()))
+    Ok(Described {
+        brokers: brokers.collect(),
+        cluster_id: seen.cluster_id.map(str::to_owned),
+        topics: topics.collect(),
+    })
 }
 
 #[cfg(test)]

@@ -237,6 +237,8 @@ fn fetched<'a>(r: &mut Reader<'a>, version: i16) -> Result<FetchedPartition<'a>>
 pub struct Leaders<'a> {
     /// (node id, host, port).
     pub brokers: Vec<(i32, &'a str, i32)>,
+    /// Cluster id. Added in version 2.
+    pub cluster_id: Option<&'a str>,
     /// Topics.
     pub topics: Vec<LedTopic<'a>>,
 }
@@ -268,16 +270,22 @@ impl<'a> Leaders<'a> {
             r.nullable_string_bytes("rack")?;
             r.skip_tagged()
         })?;
-        if version >= 2 {
-            r.nullable_string_bytes("cluster id")?;
-        }
+        let cluster_id = if version >= 2 {
+            r.nullable_string("cluster id")?
+        } else {
+            None
+        };
         r.i32("controller id")?;
         let mut topics = Vec::new();
         r.array("topics", |r| {
             topics.push(led_topic(r, version)?);
             Ok(())
         })?;
-        Ok(Self { brokers, topics })
+        Ok(Self {
+            brokers,
+            cluster_id,
+            topics,
+        })
     }
 }
 
