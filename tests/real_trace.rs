@@ -26,6 +26,7 @@ use rdkafka::{
 };
 use serde_json::Value;
 use support::{
+    deadline::poll_until,
     kafka::{Kafka, KafkaSpec, Listener, Version},
     throughline::{Throughline, ThroughlineSpec, binary},
 };
@@ -141,6 +142,16 @@ impl Program {
 
     /// Writes a record to partition 0 and gives its offset.
     fn write(&self, topic: &str, key: &str, value: &str, headers: Headers<'_>) -> i64 {
+        self.write_to(topic, 0, (key, value), headers)
+    }
+
+    fn write_to(
+        &self,
+        topic: &str,
+        partition: i32,
+        (key, value): (&str, &str),
+        headers: Headers<'_>,
+    ) -> i64 {
         let empty = OwnedHeaders::new();
         let headers = headers.iter().fold(empty, |all, (key, value)| {
             all.insert(Header {
@@ -148,7 +159,10 @@ impl Program {
                 value: Some(*value),
             })
         });
-        let record = FutureRecord::to(topic).partition(0).key(key).payload(value);
+        let record = FutureRecord::to(topic)
+            .partition(partition)
+            .key(key)
+            .payload(value);
         let sent = self
             .writes
             .send(record.headers(headers), Timeout::After(LIMIT));
@@ -361,6 +375,32 @@ fn the_oldest_broker_with_headers_is_read_too() {
 }
 
 #[test]
+fn the_leaders_of_a_cluster_are_read_at_once_and_a_dead_one_is_replaced() {
+    const PARTITIONS: i32 = 6;
+    let mut kafka = Kafka::start(KafkaSpec::new(Version::V4_4_0).brokers(3));
+    kafka.create_topic("spread", 6);
+    let bootstrap = kafka.bootstrap(Listener::Plaintext);
+    let program = Program::at(&bootstrap);
+    for partition in 0..PARTITIONS {
+        let headers: Headers<'_> = &[("correlation-id", b"order-7")];
+        program.write_to("spread", partition, ("k", "v"), headers);
+    }
+    let asked = ["--correlation-id", "order-7", "--format", "json"];
+    let asked = [&["--bootstrap", &bootstrap], &asked[..]].concat();
+    let count = |json: &Value| json["records"].as_array().unwrap().len();
+    let all = trace(&asked).found().json();
+    assert_eq!((count(&all), &all["complete"]), (6, &Value::Bool(true)));
+    kafka.kill(1);
+    // The controller takes a while to see that it is gone.
+    poll_until("every partition has another leader", LIMIT, || {
+        let traced = trace(&asked).found().json();
+        let complete = traced["complete"] == true;
+        assert!(complete || !traced["unread"].as_array().unwrap().is_empty());
+        (complete && count(&traced) == 6).then_some(())
+    });
+}
+
+#[test]
 fn records_of_another_tracer_and_of_connect_are_followed_too() {
     let stage = Stage::shared();
     for topic in ["other-a", "other-b", "other-c.dlq"] {
@@ -521,11 +561,13 @@ fn scan(count: usize, codec: &str) {
     }
     producer.flush(LIMIT).unwrap();
     let at = format!("{topic}:0:{wanted}");
+    let began = tokio::time::Instant::now();
     let traced = stage
         .trace(&[&at, "--topics", &format!("^{topic}$")])
         .found();
+    let took = began.elapsed();
     let said = traced.err.lines().last().unwrap();
-    eprintln!("{codec}: {said}");
+    eprintln!("{codec}: {said}; the command took {took:?}");
     assert!(
         said.starts_with(&format!("{count} records scanned in ")),
         "{said}"

@@ -274,11 +274,9 @@ impl Drain {
         if response.error_code != 0 {
             return Err(ProbeError::Protocol("the broker refused to be read from"));
         }
-        let none = response
-            .topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .all(|p| p.error_code == 0 && next_offset(p.records).is_none());
+        // One that waits for its turn behind others brings nothing either, and that says nothing.
+        let mut all = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let none = all.all(|p| p.error_code == 0 && next_offset(p.records).is_none());
         for topic in &response.topics {
             let TopicRef::Name(name) = topic.topic else {
                 continue;
@@ -298,10 +296,12 @@ impl Drain {
                     let reason = format!("the broker says {}", failure.name);
                     self.left.push(Left::new(span, failure.retriable, reason));
                     continue;
-                } else if let Some(next) = next_offset(fetched.records) {
-                    span.from = span.from.max(next);
+                } else if let Some(next) =
+                    next_offset(fetched.records).filter(|next| *next > before)
+                {
+                    span.from = next;
                     empty = 0;
-                } else if none {
+                } else if none || !fetched.records.is_empty() {
                     empty = empty.saturating_add(1);
                 }
                 if empty >= EMPTY_ANSWERS_MAX {
