@@ -10,6 +10,7 @@ mod logging;
 mod opener;
 mod settings;
 mod sidecar;
+mod trace;
 mod watch;
 
 use std::{
@@ -70,6 +71,10 @@ fn dispatch(words: &[OsString], streams: &mut Streams<'_>) -> io::Result<u8> {
                 let all = runtime.block_on(check::check(&config, check.offline, streams))?;
                 Ok(if all { 0 } else { FAILED })
             }
+        },
+        Request::Trace(wanted) => match Config::load(&wanted.sources) {
+            Err(faults) => cli::report(&faults, streams).map(|()| USAGE_ERROR),
+            Ok(config) => telemetry()?.block_on(trace::trace(&config, &wanted, streams)),
         },
         Request::Run(run) => match Config::load(&run.sources) {
             Err(faults) => cli::report(&faults, streams).map(|()| USAGE_ERROR),

@@ -49,11 +49,6 @@ pub(crate) fn proxy(config: &Config) -> Result<Settings, TlsError> {
 /// Injection.
 fn inject(config: &Config) -> InjectSettings {
     let context = &config.context;
-    let aliases: Vec<&str> = context
-        .correlation_aliases
-        .iter()
-        .map(String::as_str)
-        .collect();
     let cpu_ms = u64::try_from(config.limits.edit_cpu_ms_per_second.get()).unwrap_or(u64::MAX);
     InjectSettings {
         headers: match context.headers {
@@ -62,12 +57,19 @@ fn inject(config: &Config) -> InjectSettings {
             config::Headers::Correlation => HeaderChoice::Correlation,
         },
         correlation: context.correlation,
-        names: CorrelationNames::new(&context.correlation_header, &aliases),
+        names: correlation_names(context),
         traces_per_second_per_topic: config.sampling.traces_per_second_per_topic.get(),
         frame_bytes: config.limits.edit_frame_bytes.get(),
         bytes_total: config.limits.edit_bytes_total.get(),
         compressed_budget: Duration::from_millis(cpu_ms),
     }
+}
+
+/// Names of the correlation header.
+pub(crate) fn correlation_names(context: &ContextConfig) -> CorrelationNames {
+    let aliases = context.correlation_aliases.iter().map(String::as_str);
+    let aliases: Vec<&str> = aliases.collect();
+    CorrelationNames::new(&context.correlation_header, &aliases)
 }
 
 /// Lineage.

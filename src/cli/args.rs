@@ -6,10 +6,10 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser};
+use clap::{ArgGroup, Args, Parser};
 
-use super::{COLOR, text};
-use crate::config::{HostPort, ListenAddress, Override, Sources, otlp_endpoint};
+use super::{COLOR, TraceFormat, text};
+use crate::config::{HostPort, ListenAddress, Override, Pattern, Sources, otlp_endpoint};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -34,6 +34,9 @@ pub(super) enum Subcommand {
     /// Validate a configuration and the reachability of what it names
     #[command(after_help = text::CHECK_EXAMPLES)]
     Check(CheckArguments),
+    /// Follow one event through topics, from Kafka alone
+    #[command(after_help = text::TRACE_EXAMPLES)]
+    Trace(TraceArguments),
     /// Show an order pipeline with sidecars on this machine
     #[command(after_help = text::DEMO_EXAMPLES)]
     Demo(DemoArguments),
@@ -77,6 +80,61 @@ pub(super) struct DemoArguments {
     /// Write without colour
     #[arg(long)]
     pub(super) no_color: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("event").required(true).args(["position", "correlation_id", "trace_id"]))]
+pub(super) struct TraceArguments {
+    /// A record of the event
+    #[arg(value_name = "TOPIC:PARTITION:OFFSET", value_parser = position)]
+    pub(super) position: Option<(String, i32, i64)>,
+    /// Records with this correlation id
+    #[arg(long, value_name = "ID", value_parser = correlation_id)]
+    pub(super) correlation_id: Option<String>,
+    /// Records of this trace, 32 hexadecimal digits
+    #[arg(long, value_name = "ID", value_parser = trace_id)]
+    pub(super) trace_id: Option<String>,
+    /// How far around the record to search, or back from now, for example 30m or 12h
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+    pub(super) within: Duration,
+    /// Topics to search, a regular expression [default: all but the brokers' own]
+    #[arg(long, value_name = "REGEX")]
+    pub(super) topics: Option<Pattern>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = TraceFormat::Tree)]
+    pub(super) format: TraceFormat,
+    #[command(flatten)]
+    pub(super) cluster: ClusterFlags,
+}
+
+/// Flags over the configuration, for commands that only read from a cluster.
+#[derive(Debug, Args)]
+pub(super) struct ClusterFlags {
+    /// Configuration file, YAML [env: THROUGHLINE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Brokers to dial first (kafka.bootstrap)
+    #[arg(long, value_name = "HOST:PORT,..")]
+    bootstrap: Option<String>,
+    /// Any key of the file; can be given more than once
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+impl ClusterFlags {
+    /// As [`Overrides::sources`]. Nothing is bound, so Kafka itself may be where a sidecar would listen.
+    pub(super) fn sources(self, process: Sources, config_variable: Option<OsString>) -> Sources {
+        let flags = Overrides {
+            config: self.config,
+            bootstrap: self.bootstrap,
+            listen: Some("localhost:0".to_owned()),
+            admin: None,
+            mode: None,
+            otlp_endpoint: None,
+            set: self.set,
+        };
+        flags.sources(process, config_variable)
+    }
 }
 
 /// Flags over the configuration.
@@ -146,6 +204,36 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
+/// From the end, because the form is what people copy from a log and topics come first there.
+fn position(text: &str) -> Result<(String, i32, i64), String> {
+    let parse = || {
+        let mut parts = text.rsplitn(3, ':');
+        let offset = parts.next()?.parse().ok().filter(|offset| *offset >= 0)?;
+        let partition = parts.next()?.parse().ok().filter(|p| *p >= 0)?;
+        let topic = parts.next().filter(|topic| !topic.is_empty())?;
+        Some((topic.to_owned(), partition, offset))
+    };
+    parse().ok_or_else(|| "allowed: TOPIC:PARTITION:OFFSET, for example orders:0:42".to_owned())
+}
+
+fn correlation_id(text: &str) -> Result<String, String> {
+    if (1..=256).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err("allowed: 1 to 256 bytes".to_owned())
+    }
+}
+
+fn trace_id(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 32
+        && text.bytes().all(|b| b.is_ascii_hexdigit())
+        && text.bytes().any(|b| b != b'0');
+    is_id.then(|| text.to_ascii_lowercase()).ok_or_else(|| {
+        "allowed: 32 hexadecimal digits, not all zero; for another id use --correlation-id"
+            .to_owned()
+    })
+}
+
 /// A whole number and a unit: 500ms, 60s, 5m, 1h.
 fn duration(text: &str) -> Result<Duration, String> {
     let allowed = "allowed: a whole number with ms, s, m or h, for example 60s";
@@ -184,6 +272,19 @@ mod tests {
             "99999999999999999999h",
         ] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn positions_are_read_from_their_end() {
+        assert_eq!(position("a.b:0:42"), Ok(("a.b".to_owned(), 0, 42)));
+        for wrong in ["", "a", "a:1", ":0:1", "a:-1:0", "a:0:-1", "a:x:0", "a:0:"] {
+            assert!(position(wrong).is_err(), "{wrong}");
+        }
+        let id = "4BF92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_id(id), Ok(id.to_ascii_lowercase()));
+        for wrong in ["", "4bf9", &"0".repeat(32), &"g".repeat(32)] {
+            assert!(trace_id(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -14,16 +14,14 @@ use std::{
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, error::ErrorKind};
 
-use crate::config::{Faults, HostPort, ListenAddress, Sources};
-use args::{Arguments, Subcommand};
+use crate::config::{Faults, HostPort, ListenAddress, Pattern, Sources};
+use args::{Arguments, Subcommand, TraceArguments};
 
 /// Exit status for usage and configuration errors.
 pub const USAGE_ERROR: u8 = 2;
 
 /// Subcommands of the design that this version does not have.
-const LATER: &[&str] = &[
-    "observe", "trace", "dlq", "replay", "gateway", "slo", "catalog",
-];
+const LATER: &[&str] = &["observe", "dlq", "replay", "gateway", "slo", "catalog"];
 
 /// What the binary is made of, for `--version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +37,8 @@ pub enum Request {
     Run(Run),
     /// Validate a configuration, and reach what it names.
     Check(Check),
+    /// Follow one event.
+    Trace(Trace),
     /// Show it all on one machine.
     Demo(Demo),
     /// Nothing is left to do but exit with this status; everything was printed.
@@ -59,6 +59,53 @@ pub struct Check {
     pub sources: Sources,
     /// Whether to leave the endpoints alone.
     pub offline: bool,
+}
+
+/// `throughline trace`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// To load the configuration from.
+    pub sources: Sources,
+    /// Which event.
+    pub event: TracedEvent,
+    /// How far around the record, or back from now.
+    pub within: Duration,
+    /// Which topics; `None` = all but the brokers' own.
+    pub topics: Option<Pattern>,
+    /// How to print it.
+    pub format: TraceFormat,
+}
+
+/// How an event is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TracedEvent {
+    /// By one of its records.
+    Position {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Offset.
+        offset: i64,
+    },
+    /// By its correlation id.
+    Correlation(String),
+    /// By its trace id, 32 lower-case hexadecimal digits.
+    Trace(String),
+}
+
+/// How a tree is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TraceFormat {
+    /// For people.
+    Tree,
+    /// For programs.
+    Json,
+    /// A flowchart, for documents.
+    Mermaid,
+    /// Spans; refused in this version.
+    #[value(hide = true)]
+    Otlp,
 }
 
 /// `throughline demo`.
@@ -142,6 +189,7 @@ pub fn parse(
             },
             offline: check.offline,
         }),
+        Subcommand::Trace(trace) => follow(trace, process, config_variable, streams)?,
         Subcommand::Demo(demo) => Request::Demo(Demo {
             otlp_endpoint: demo.otlp_endpoint,
             bootstrap: demo.bootstrap,
@@ -157,6 +205,41 @@ pub fn parse(
             Request::Exit(0)
         }
     })
+}
+
+fn follow(
+    trace: TraceArguments,
+    process: Sources,
+    config_variable: Option<OsString>,
+    streams: &mut Streams<'_>,
+) -> io::Result<Request> {
+    if trace.format == TraceFormat::Otlp {
+        writeln!(
+            streams.err,
+            "--format otlp: not in this version; allowed: tree, json, mermaid"
+        )?;
+        return Ok(Request::Exit(USAGE_ERROR));
+    }
+    let by_id = trace.correlation_id.map(TracedEvent::Correlation);
+    let by_id = by_id.or(trace.trace_id.map(TracedEvent::Trace));
+    let by_position = trace
+        .position
+        .map(|(topic, partition, offset)| TracedEvent::Position {
+            topic,
+            partition,
+            offset,
+        });
+    let Some(event) = by_position.or(by_id) else {
+        // The group of the definition has already refused this.
+        return Ok(Request::Exit(USAGE_ERROR));
+    };
+    Ok(Request::Trace(Trace {
+        sources: trace.cluster.sources(process, config_variable),
+        event,
+        within: trace.within,
+        topics: trace.topics,
+        format: trace.format,
+    }))
 }
 
 /// Prints everything that is wrong with a configuration, one line each, and nothing else.
@@ -292,8 +375,46 @@ mod tests {
     }
 
     #[test]
+    fn trace_names_one_event_and_binds_nothing() {
+        let (request, ..) = ask(&["trace", "a:b:3:9", "--bootstrap", "localhost:9092"]);
+        let Request::Trace(trace) = request else {
+            panic!("{request:?}");
+        };
+        let event = TracedEvent::Position {
+            topic: "a:b".to_owned(),
+            partition: 3,
+            offset: 9,
+        };
+        assert_eq!(trace.event, event);
+        assert_eq!(trace.within, Duration::from_secs(3_600));
+        assert_eq!((trace.topics, trace.format), (None, TraceFormat::Tree));
+        assert!(trace.sources.needs_bootstrap);
+        let sources = Sources {
+            file: None,
+            ..trace.sources
+        };
+        let config = crate::config::Config::load(&sources).unwrap();
+        assert_eq!(
+            config.kafka.bootstrap.len(),
+            1,
+            "also where a sidecar would listen"
+        );
+        let (request, ..) = ask(&[
+            "trace",
+            "--correlation-id",
+            "order 7",
+            "--format=json",
+            "--topics",
+            "^a",
+        ]);
+        assert!(
+            matches!(request, Request::Trace(Trace { event: TracedEvent::Correlation(id), format: TraceFormat::Json, topics: Some(_), .. }) if id == "order 7")
+        );
+    }
+
+    #[test]
     fn every_command_has_help_with_two_examples() {
-        for command in ["run", "check", "demo", "completions"] {
+        for command in ["run", "check", "trace", "demo", "completions"] {
             let (request, out, err) = ask(&[command, "--help"]);
             assert_eq!((request, err.as_str()), (Request::Exit(0), ""));
             let examples = out.split("Examples:").nth(1).unwrap();
@@ -329,9 +450,21 @@ mod tests {
             (&["demo", "--duration", "60"], "60s"),
             (&["demo", "--bootstrap", "kafka"], "has no port"),
             (&["demo", "--otlp-endpoint", "x"], "is no URL"),
+            (&["trace"], "TOPIC:PARTITION:OFFSET"),
+            (&["trace", "orders:0"], "orders:0:42"),
             (
-                &["trace", "orders:0:1"],
-                "throughline trace: not in this version",
+                &["trace", "orders:0:1", "--trace-id", &"a".repeat(32)],
+                "cannot be used with",
+            ),
+            (&["trace", "--trace-id", "7"], "--correlation-id"),
+            (&["trace", "a:0:1", "--topics", "("], "unclosed group"),
+            (
+                &["trace", "orders:0:1", "--format", "otlp"],
+                "allowed: tree, json, mermaid",
+            ),
+            (
+                &["replay", "orders"],
+                "throughline replay: not in this version",
             ),
             (
                 &["slo", "generate", "--format", "crd"],

@@ -37,6 +37,16 @@ Examples:
   One minute on a cluster of your own, then a summary:
     throughline demo --bootstrap localhost:9092 --duration 60s";
 
+pub(super) const TRACE_EXAMPLES: &str = "\
+Examples:
+  What became of one record, and where did it come from?
+    throughline trace orders:0:42 --bootstrap kafka-1:9092
+  Everything with one correlation id in the last day, for a program:
+    throughline trace --correlation-id order-4711 --within 24h --topics '^(orders|payments)' --format json
+
+It needs records with context (context.mode: inject, or another W3C tracer) or with a correlation id. Keys and values are
+never printed. Exit status: 0 found; 1 nothing found; 2 the command line or the configuration is wrong.";
+
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   For this bash session:

@@ -1,32 +1,31 @@
-//! Our own questions to the cluster: is a broker there, and which cluster is it.
+//! Our own questions to the cluster: is a broker there, which cluster is it, and which of its records hold a string.
 //!
 //! A small client over `wire` messages, because it needs no consumer or producer and must know topic ids, which client
 //! libraries hide. Never on the dataplane's path. Without credentials it asks only what a broker answers before
 //! authentication; what it could not learn, it says.
 
+mod connection;
+mod drain;
+mod read;
+
 use std::{fmt, io, time::Duration};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-
+use self::connection::Connection;
 use super::{
-    dial::{self, DialError, HostPort, TlsSettings, Upstream, tls::is_tls_fault},
+    dial::{DialError, HostPort, TlsSettings, tls::is_tls_fault},
     wire::{
         api::ApiKey,
         endpoints,
         error::DecodeError,
-        frame::{self, LENGTH_BYTES, Leading},
-        messages::{
-            api_versions::{ApiVersionsResponse, UNSUPPORTED_VERSION},
-            requests::{
-                METADATA_NEWEST, MetadataTopics, api_versions_request, metadata_request,
-                oldest_api_versions_request,
-            },
-        },
+        frame,
+        messages::requests::{METADATA_NEWEST, MetadataTopics, metadata_request},
     },
 };
 
-/// Bytes of an answer to one of our questions; metadata without topics is a few kilobytes.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub use self::{
+    drain::{Progress, ReadRecord, Span, Unread},
+    read::{PartitionReader, ReadError, TopicPartitions, Window},
+};
 
 /// What a broker said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +84,7 @@ impl From<DecodeError> for ProbeError {
     }
 }
 
-/// Asks one broker for its APIs and, where it lets us, for its cluster. All within `timeout`.
+/// Asks one broker for its APIs and, where it lets us, for its cluster. Each step within `timeout`.
 ///
 /// # Errors
 /// What went wrong, in words that say what to check.
@@ -94,43 +93,26 @@ pub async fn probe(
     tls: Option<&TlsSettings>,
     timeout: Duration,
 ) -> Result<Probe, ProbeError> {
-    let upstream = dial::dial(target, tls, timeout)
-        .await
-        .map_err(ProbeError::Dial)?;
-    let asked = async {
-        match upstream {
-            Upstream::Plain(mut stream) => ask(&mut stream).await,
-            Upstream::Tls(mut stream) => ask(&mut stream).await,
-        }
-    };
+    let mut connection = Connection::open(target, tls, timeout).await?;
+    let asked = ask(&mut connection);
     tokio::time::timeout(timeout, asked)
         .await
         .unwrap_or_else(|_| Err(ProbeError::Io(io::ErrorKind::TimedOut.into())))
 }
 
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<Probe, ProbeError> {
-    let answer = exchange(stream, &api_versions_request(1)).await?;
-    let body = answer.get(4..).unwrap_or_default();
-    let mut offered = ApiVersionsResponse::read(body, 3)?;
-    if offered.error_code == UNSUPPORTED_VERSION {
-        let answer = exchange(stream, &oldest_api_versions_request(1)).await?;
-        offered = ApiVersionsResponse::read(answer.get(4..).unwrap_or_default(), 0)?;
-    }
-    let newest = offered
-        .apis
-        .iter()
-        .find(|api| api.key == ApiKey::METADATA)
-        .map_or(1, |api| api.max);
+async fn ask(connection: &mut Connection) -> Result<Probe, ProbeError> {
+    let newest = connection.newest(ApiKey::METADATA).unwrap_or(1);
     let version = newest.min(METADATA_NEWEST);
     let probe = Probe {
-        apis: offered.apis.len(),
+        apis: connection.apis(),
         cluster: None,
     };
-    let Some(request) = metadata_request(2, version, MetadataTopics::None) else {
+    let id = connection.next_id();
+    let Some(request) = metadata_request(id, version, MetadataTopics::None) else {
         return Ok(probe);
     };
     // A broker that wants authentication first answers this by closing the connection.
-    let Ok(answer) = exchange(stream, &request).await else {
+    let Ok(answer) = connection.exchange(&request).await else {
         return Ok(probe);
     };
     let header = frame::response_header_length(&answer, ApiKey::METADATA, version)?;
@@ -156,44 +138,4 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<Probe,
         }),
         ..probe
     })
-}
-
-/// Sends one frame and reads one, without its length.
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    request: &[u8],
-) -> Result<Vec<u8>, ProbeError> {
-    stream.write_all(request).await.map_err(ProbeError::Io)?;
-    stream.flush().await.map_err(ProbeError::Io)?;
-    let mut length = [0u8; LENGTH_BYTES];
-    stream
-        .read_exact(&mut length)
-        .await
-        .map_err(ProbeError::Io)?;
-    let length = match frame::leading(length, ANSWER_BYTES_MAX) {
-        Leading::Frame(length) => u64::try_from(length).unwrap_or(0),
-        Leading::TlsAlert | Leading::TlsHello => {
-            return Err(ProbeError::Protocol("the port speaks TLS: set kafka.tls"));
-        }
-        Leading::Http => {
-            return Err(ProbeError::Protocol(
-                "an HTTP server answers there; check the port",
-            ));
-        }
-        Leading::Absurd => {
-            return Err(ProbeError::Protocol(
-                "what answers does not speak Kafka; check the port",
-            ));
-        }
-    };
-    let mut answer = Vec::new();
-    let read = stream
-        .take(length)
-        .read_to_end(&mut answer)
-        .await
-        .map_err(ProbeError::Io)?;
-    if u64::try_from(read).unwrap_or(0) < length {
-        return Err(ProbeError::Io(io::ErrorKind::UnexpectedEof.into()));
-    }
-    Ok(answer)
 }

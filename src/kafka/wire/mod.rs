@@ -27,4 +27,5 @@ pub mod policy;
 pub mod reader;
 pub mod record;
 pub mod scan;
+pub mod search;
 pub mod splice;

@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod group;
 pub mod offsets;
 pub mod outcome;
+pub mod reading;
 pub mod requests;
 pub mod sasl;
 pub mod transactions;

@@ -26,7 +26,7 @@ pub enum MetadataTopics<'a> {
     Ids(&'a [[u8; 16]]),
 }
 
-fn frame(key: ApiKey, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u8> {
+pub(super) fn frame(key: ApiKey, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u8> {
     let mut rest = Vec::new();
     rest.extend_from_slice(&key.0.to_be_bytes());
     rest.extend_from_slice(&version.to_be_bytes());
@@ -115,7 +115,7 @@ pub fn metadata_request(
     Some(frame(ApiKey::METADATA, version, correlation_id, &body))
 }
 
-fn put_count(out: &mut Vec<u8>, count: Option<usize>, flexible: bool) {
+pub(super) fn put_count(out: &mut Vec<u8>, count: Option<usize>, flexible: bool) {
     let count = count.map(|n| i32::try_from(n).unwrap_or(i32::MAX));
     if flexible {
         put_uvarint(out, count.map_or(0, |n| n.unsigned_abs().saturating_add(1)));
