@@ -5,6 +5,7 @@
 use std::{
     io::{self, IsTerminal},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 
 use tokio::runtime::{Builder, Handle as Runtime};
@@ -12,15 +13,26 @@ use tokio::runtime::{Builder, Handle as Runtime};
 use super::{
     FAILED, logging,
     sidecar::{Sidecar, StartError},
-    telemetry,
+    telemetry, trace,
 };
 use crate::{
-    cli::{Demo, Streams, USAGE_ERROR},
-    config::{Config, HostPort, ListenAddress, ListenHost, LogLevel},
+    cli::{Demo, Streams, Trace, TraceFormat, TracedEvent, USAGE_ERROR},
+    config::{Config, HostPort, ListenAddress, ListenHost, LogLevel, Sources},
     demo::{self, DemoError, Options, SERVICES, ServiceAddresses},
     lifecycle::{Signals, Told},
 };
 
+/// Records whose trees are shown at the end: what they are, and the topic whose first one is taken.
+const FOLLOWED: [(&str, &str); 2] = [
+    ("one order, from Kafka alone", "shipments"),
+    ("one order that failed", "orders.billing.dlq"),
+];
+/// The topics of the demo.
+const DEMO_TOPICS: &str = "^(orders|payments|reservations|shipments)";
+/// How far around that record is searched.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(600);
+/// No topic of these has more partitions.
+const PARTITIONS_TRIED: i32 = 3;
 /// Threads of the demo's dataplanes and clients.
 const THREADS: usize = 2;
 
@@ -98,7 +110,49 @@ async fn show(
     for sidecar in sidecars {
         sidecar.stop().await;
     }
+    for followed in FOLLOWED {
+        follow(followed, &bootstrap, streams).await?;
+    }
     Ok(if summary.consistent { 0 } else { FAILED })
+}
+
+/// Prints the tree of the first record of a topic, read from Kafka alone.
+async fn follow(
+    (what, topic): (&str, &str),
+    bootstrap: &str,
+    streams: &mut Streams<'_>,
+) -> io::Result<()> {
+    let config = at(bootstrap);
+    for partition in 0..PARTITIONS_TRIED {
+        let event = TracedEvent::Position {
+            topic: topic.to_owned(),
+            partition,
+            offset: 0,
+        };
+        let wanted = Trace {
+            sources: Sources::default(),
+            event,
+            within: FOLLOWED_WITHIN,
+            topics: DEMO_TOPICS.parse().ok(),
+            format: TraceFormat::Tree,
+        };
+        let mut tree = Vec::new();
+        let mut quiet = Streams {
+            out: &mut tree,
+            err: &mut io::sink(),
+            out_color: false,
+            err_color: false,
+        };
+        // A partition may hold no record: then the next one does.
+        if trace::trace(&config, &wanted, &mut quiet).await? == 0 {
+            writeln!(
+                streams.out,
+                "\n{what}: throughline trace {topic}:{partition}:0\n"
+            )?;
+            return streams.out.write_all(&tree);
+        }
+    }
+    Ok(())
 }
 
 fn of((service, sidecar): (&&'static str, &Sidecar)) -> ServiceAddresses {
@@ -113,6 +167,16 @@ fn of((service, sidecar): (&&'static str, &Sidecar)) -> ServiceAddresses {
     }
 }
 
+/// The defaults, with these brokers.
+fn at(bootstrap: &str) -> Config {
+    let mut config = Config::default();
+    config.kafka.bootstrap = bootstrap
+        .split(',')
+        .filter_map(|address| address.parse::<HostPort>().ok())
+        .collect();
+    config
+}
+
 fn start(
     bootstrap: &str,
     service: &str,
@@ -123,11 +187,7 @@ fn start(
         host: ListenHost::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         port: 0,
     };
-    let mut config = Config::default();
-    config.kafka.bootstrap = bootstrap
-        .split(',')
-        .filter_map(|address| address.parse::<HostPort>().ok())
-        .collect();
+    let mut config = at(bootstrap);
     config.kafka.listen = any;
     config.kafka.broker_listen = any;
     let first = SERVICES.first() == Some(&service);
