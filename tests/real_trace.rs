@@ -45,7 +45,9 @@ impl Stage {
         if let Some(stage) = held.upgrade() {
             return stage;
         }
-        let spec = KafkaSpec::new(Version::V4_4_0).listener(Listener::Tls);
+        let spec = KafkaSpec::new(Version::V4_4_0)
+            .listener(Listener::Tls)
+            .listener(Listener::SaslPlaintext);
         let kafka = Kafka::start(spec);
         let stage = Arc::new(Self { kafka });
         *held = Arc::downgrade(&stage);
@@ -502,6 +504,8 @@ fn what_is_not_there_is_said() {
     let nobody = format!("127.0.0.1:{nobody}");
     self::trace(&["--bootstrap", &nobody, "bare:0:0"]).refused(1, "connection refused");
     self::trace(&["bare:0:0"]).refused(2, "bootstrap");
+    let sasl = stage.kafka.bootstrap(Listener::SaslPlaintext);
+    self::trace(&["--bootstrap", &sasl, "bare:0:0"]).refused(1, "if it wants SASL");
 }
 
 #[test]

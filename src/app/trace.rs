@@ -204,17 +204,19 @@ async fn follow(
         )));
     }
     let reading = Reading { asked, unread };
-    let nothing = || {
-        let within = trace::millis(within_ms);
-        let within = within.trim_start_matches('+');
-        format!(
-            "nothing found in the last {within}; take a larger --within, check --topics, and that producers run behind a \
-             sidecar with context.mode: inject"
-        )
-    };
     Ok(Tree::build(records)
         .map(|tree| (tree, reading))
-        .ok_or_else(nothing))
+        .ok_or_else(|| nothing(within_ms)))
+}
+
+/// What is said where no record was found.
+fn nothing(within_ms: i64) -> String {
+    let within = trace::millis(within_ms);
+    let within = within.trim_start_matches('+');
+    format!(
+        "nothing found in the last {within}; take a larger --within, check --topics, and that producers run behind a sidecar \
+         with context.mode: inject"
+    )
 }
 
 /// The record that was asked for.
