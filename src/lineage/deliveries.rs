@@ -329,9 +329,8 @@ impl Index {
             .first
             .saturating_add(u64::try_from(self.entries.len()).unwrap_or(u64::MAX));
         if let Some(key) = entry.key {
-            let same = self.by_key.entry(key).or_default();
-            let repeated = !same.is_empty();
-            same.push_back(id);
+            let repeated = self.has_key(key, &entry.topic);
+            self.by_key.entry(key).or_default().push_back(id);
             let known = self.keys.len() < TOPICS_MAX || self.keys.contains_key(&entry.topic);
             if known {
                 let shape = self.keys.entry(Name::clone(&entry.topic)).or_default();
@@ -353,6 +352,14 @@ impl Index {
         self.unsettled.entry(place).or_default().push_back(id);
         self.unsettled_records = self.unsettled_records.saturating_add(1);
         self.entries.push_back(entry);
+    }
+
+    /// Whether a record of this topic has the key.
+    fn has_key(&self, key: u64, topic: &Name) -> bool {
+        let same = self.by_key.get(&key);
+        same.is_some_and(|ids| {
+            newest(ids).any(|id| self.peek(id).is_some_and(|e| e.topic == *topic))
+        })
     }
 
     /// The same position delivered again is one record, not two candidates.
@@ -395,10 +402,10 @@ impl Index {
         self.first = id.saturating_add(1);
         if let Some(hash) = entry.key {
             remove(&mut self.by_key, hash, id);
+            let still = self.has_key(hash, &entry.topic);
             if let Some(shape) = self.keys.get_mut(&entry.topic) {
-                let still = u64::from(self.by_key.contains_key(&hash));
                 shape.records = shape.records.saturating_sub(1);
-                shape.repeats = shape.repeats.saturating_sub(still);
+                shape.repeats = shape.repeats.saturating_sub(u64::from(still));
             }
         }
         if let Some(hash) = entry.correlation_hash {
@@ -719,6 +726,20 @@ mod tests {
         assert_eq!(sent, Some((a, Evidence::Key)));
         let sent = program.sends("payments", None, Some("1"));
         assert_eq!(sent, Some((a, Evidence::Header)));
+    }
+
+    #[tokio::test]
+    async fn keys_that_another_topic_has_too_tell_the_records_of_a_topic_apart() {
+        let mut program = Program::new(Settings::default());
+        let names: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+        for name in &names {
+            let original = program.is_given("orders", Some(name), None);
+            program.is_given_copy("orders-retry", Some(name), None, (original, original));
+        }
+        for (name, original) in names.iter().zip(0..) {
+            let sent = program.sends("payments", Some(name), None);
+            assert_eq!(sent, Some((original, Evidence::Key)));
+        }
     }
 
     #[tokio::test]
