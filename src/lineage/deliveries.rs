@@ -106,7 +106,9 @@ pub struct Parent {
     pub evidence: Evidence,
 }
 
-/// How often a kind of evidence is right; measured on the ground-truth pipelines, see README.
+/// How often a kind of evidence is right. Measured by `tests/real_lineage.rs`: header, business id and key in more than 0.999
+/// of the parents they name, sole in flight in 0.64 to 0.98, by how much the program sends on its own account. What is under
+/// 0.99 stays below the default threshold.
 fn confidence(evidence: Evidence) -> f64 {
     match evidence {
         Evidence::Root => 0.0,
@@ -189,6 +191,9 @@ struct Index {
     keys: HashMap<Name, KeyShape>,
     /// Topics with hashes of those that several records of one were sent to.
     fans_out: HashMap<Name, Vec<u64>>,
+    /// When something was last delivered that is not known, by topic and in any of those that are too many.
+    gaps: HashMap<Name, Instant>,
+    gap_anywhere: Option<Instant>,
 }
 
 /// The recent deliveries of one program.
@@ -222,6 +227,18 @@ impl Deliveries {
         }
     }
 
+    /// Something of this topic was delivered that is not known.
+    pub fn missed(&self, topic: &Name, now: Instant) {
+        let mut index = self.lock();
+        let gaps = &mut index.gaps;
+        if gaps.len() >= TOPICS_MAX && !gaps.contains_key(topic) {
+            // One more says as much as all of them: nothing is certain.
+            index.gap_anywhere = Some(now);
+            return;
+        }
+        gaps.insert(Name::clone(topic), now);
+    }
+
     /// The program has settled everything before `offset`.
     pub fn settled(&self, topic: &Name, partition: i32, offset: i64) {
         self.lock().settle(topic, partition, offset);
@@ -239,7 +256,7 @@ impl Deliveries {
             business: produced.business,
             now,
         };
-        let (evidence, id) = index.evidence(&marks)?;
+        let (evidence, id) = index.evidence(&marks, self.settings.window)?;
         if confidence(evidence) < self.settings.parent_confidence {
             return None;
         }
@@ -459,7 +476,7 @@ impl Index {
     }
 
     /// The strongest evidence and the one entry it names.
-    fn evidence(&self, sent: &Marks<'_>) -> Option<(Evidence, u64)> {
+    fn evidence(&self, sent: &Marks<'_>, window: Duration) -> Option<(Evidence, u64)> {
         let same_key = sent.key.and_then(|key| self.by_key.get(&key));
         let keyed = |ids| {
             let keyed = newest(same_key?);
@@ -471,7 +488,11 @@ impl Index {
         // What was sent for may be sent for again: only the one that there is, or that has the key as well, is certain.
         let by_correlation = same_correlation
             .and_then(|ids| self.only(newest(ids)).or_else(|| self.only(keyed(ids)?)));
-        if let Some(id) = by_correlation {
+        if let Some(id) = by_correlation
+            && self
+                .peek(id)
+                .is_some_and(|entry| !self.has_gap(&entry.topic, sent.now, window))
+        {
             return Some((Evidence::Header, id));
         }
         let fits = |id: &u64| {
@@ -530,6 +551,13 @@ impl Index {
         let mut all = ids.filter_map(|id| Some((id, self.peek(id)?.context.span_id)));
         let (first, span) = all.next()?;
         all.all(|(_, other)| other == span).then_some(first)
+    }
+
+    /// Whether a record of this topic may have been delivered lately that is not known: another one with the same id, say.
+    fn has_gap(&self, topic: &Name, now: Instant, window: Duration) -> bool {
+        let gaps = self.gaps.get(topic).into_iter().chain(&self.gap_anywhere);
+        let mut lately = gaps.map(|at| now.saturating_duration_since(*at) <= window);
+        lately.any(|lately| lately)
     }
 
     /// Remembers that several records that come from this one were sent to one topic.
@@ -837,6 +865,25 @@ mod tests {
             program.deliveries.settled(&"orders".into(), 0, a + 2);
             assert_eq!(program.sends("payments", None, None), None);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_correlation_id_names_nothing_while_something_delivered_is_not_known() {
+        let mut program = Program::new(Settings::default());
+        let known = program.deliveries.settings.window;
+        program.deliveries.missed(&"items".into(), Instant::now());
+        tokio::time::advance(known).await;
+        let first = program.is_given("items", None, Some("1"));
+        assert_eq!(program.sends("out", None, Some("1")), None);
+        let other = program.is_given("orders", None, Some("2"));
+        let header = |offset| Some((offset, Evidence::Header));
+        assert_eq!(program.sends("out", None, Some("2")), header(other));
+        // The key is no worse for it.
+        let keyed = program.is_given("items", Some("a"), Some("3"));
+        let key = Some((keyed, Evidence::Key));
+        assert_eq!(program.sends("out", Some("a"), Some("3")), key);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(program.sends("out", None, Some("1")), header(first));
     }
 
     #[tokio::test(start_paused = true)]

@@ -98,6 +98,11 @@ impl Recent {
         known
     }
 
+    /// A batch of this topic is delivered unindexed.
+    pub(crate) fn missed(&self, topic: &Name, now: Instant) {
+        self.deliveries.missed(topic, now);
+    }
+
     fn read(&self, shared: &Shared, batch: DeliveredBatch<'_>, at: Stamp) -> bool {
         let Ok(records) = Records::open(batch.bytes, self.body_bytes) else {
             return false;
