@@ -183,6 +183,25 @@ async fn a_correlation_id_of_the_program_finds_the_parent_and_stays() {
 }
 
 #[tokio::test]
+async fn a_correlation_id_finds_no_parent_once_a_batch_was_delivered_unread() {
+    let mut program = Program::new().await;
+    let order = with_header(record("a", 10), "correlation-id", "c-1");
+    let (_, raw) = program.sends_one("orders", order).await;
+    program.is_given("orders", 0, &raw).await;
+    let payment = with_header(record("b", 10), "correlation-id", "c-1");
+    let (before, _) = program.sends_one("payments", payment.clone()).await;
+    assert_eq!(before.sent.evidence, Evidence::Header);
+    // It says gzip and is not: what is in it, another record of that correlation perhaps, is not known.
+    let mut unread = raw.to_vec();
+    unread[22] |= 1;
+    program.is_given("orders", 1, &unread).await;
+    let (after, _) = program.sends_one("payments", payment).await;
+    assert_eq!(after.sent.evidence, Evidence::Root);
+    let (keyed, _) = program.sends_one("shipments", record("a", 10)).await;
+    assert_eq!(keyed.sent.evidence, Evidence::Key);
+}
+
+#[tokio::test]
 async fn a_delivered_record_without_context_is_known_by_its_position() {
     let mut program = Program::new().await;
     program.sends.rig.handle.learn_cluster("cluster-1");

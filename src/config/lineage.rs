@@ -44,7 +44,7 @@ impl Default for LineageConfig {
         Self {
             parent_confidence: 0.7,
             window: Duration::from_secs(300),
-            hold: Duration::from_millis(2),
+            hold: Duration::from_millis(10),
             records_max: NonZeroUsize::MIN.saturating_add(131_071),
             business_ids: Vec::new(),
         }

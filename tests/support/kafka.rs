@@ -21,7 +21,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(45);
 /// How long one administrative command may take.
 const ADMIN_LIMIT: Duration = Duration::from_secs(40);
 /// 16 bytes in base64 without padding, as brokers want it.
-const CLUSTER_ID: &str = "VGhyb3VnaGxpbmVUZXN0MQ";
+pub(crate) const CLUSTER_ID: &str = "VGhyb3VnaGxpbmVUZXN0MQ";
 
 /// Quick start and little memory matter here, not speed.
 const JVM: [&str; 3] = ["-Xmx400m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];

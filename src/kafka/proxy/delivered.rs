@@ -171,6 +171,7 @@ impl<'a> DeliveredSink<'a> {
             .map(|room| (Vec::new(), room));
         if self.indexed.is_none() {
             shared.counters.add_unindexed(1);
+            shared.recent.missed(topic, at.mono);
         }
     }
 
@@ -193,6 +194,7 @@ impl<'a> DeliveredSink<'a> {
         };
         if !shared.recent.index(shared, batch, at, traced) {
             shared.counters.add_unindexed(1);
+            shared.recent.missed(batch.topic, at.mono);
         }
         drop(room);
     }

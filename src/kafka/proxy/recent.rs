@@ -110,6 +110,11 @@ impl Recent {
         whole
     }
 
+    /// A batch of this topic is delivered unindexed.
+    pub(crate) fn missed(&self, topic: &Name, now: Instant) {
+        self.deliveries.missed(topic, now);
+    }
+
     fn read(
         &self,
         shared: &Shared,

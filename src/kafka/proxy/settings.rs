@@ -120,7 +120,7 @@ impl Default for LineageSettings {
         Self {
             deliveries: lineage::Settings::default(),
             business: BusinessIds::default(),
-            hold: Duration::from_millis(2),
+            hold: Duration::from_millis(10),
             traces: false,
         }
     }

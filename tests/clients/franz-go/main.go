@@ -24,6 +24,8 @@ func main() {
 		produce(options)
 	case "consume":
 		consume(options)
+	case "pipe":
+		newPipe(options).run()
 	case "walk":
 		newWalk(options).run()
 	default:

@@ -5,6 +5,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "shared" / "python"))
 
+import pipe  # noqa: E402
 import tool  # noqa: E402
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition  # noqa: E402
 
@@ -226,7 +227,8 @@ def main():
     if arguments.command == "walk":
         Walk(arguments).run()
     else:
-        {"produce": produce, "consume": consume}[arguments.command](arguments)
+        commands = {"produce": produce, "consume": consume, "pipe": lambda a: pipe.Pipe(a, settings(a)).run()}
+        commands[arguments.command](arguments)
 
 
 if __name__ == "__main__":

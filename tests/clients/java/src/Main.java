@@ -32,6 +32,7 @@ final class Main {
             }
             case "walk" -> new Walk(options).run();
             case "transfer" -> new Transfer(options).run();
+            case "pipe" -> new Pipe(options).run();
             case "admin" -> new Administer(options).run();
             case "decode" -> named("Decode").run(options);
             default -> throw new IllegalArgumentException("unknown command " + options.command);

@@ -37,6 +37,8 @@ type Options struct {
 	TransactionRecords, AbortEvery      int64
 	SessionTimeoutMs                    int
 	Idempotent, Now, NoHeaders          bool
+	Shape, Into, Also, Retry, Dead, Key string
+	Fan, Every, Threads, Keys           int64
 }
 
 // Parse reads the command and its flags.
@@ -51,6 +53,7 @@ func Parse() *Options {
 		"transactional-id": &o.TransactionalID, "isolation": &o.Isolation, "tls-ca": &o.TLSCa,
 		"tls-cert": &o.TLSCert, "tls-key": &o.TLSKey, "sasl-mechanism": &o.SaslMechanism,
 		"username": &o.Username, "password": &o.Password, "broker-version": &o.BrokerVersion,
+		"shape": &o.Shape, "into": &o.Into, "also": &o.Also, "retry": &o.Retry, "dead": &o.Dead, "key": &o.Key,
 	}
 	for name, value := range texts {
 		flags.StringVar(value, name, "", "")
@@ -69,6 +72,10 @@ func Parse() *Options {
 	flags.Int64Var(&o.Until, "until", math.MaxInt64, "")
 	flags.Int64Var(&o.TransactionRecords, "transaction-records", 100, "")
 	flags.Int64Var(&o.AbortEvery, "abort-every", 0, "")
+	flags.Int64Var(&o.Fan, "fan", 0, "")
+	flags.Int64Var(&o.Every, "every", 4, "")
+	flags.Int64Var(&o.Threads, "threads", 1, "")
+	flags.Int64Var(&o.Keys, "keys", 0, "")
 	flags.BoolVar(&o.Idempotent, "idempotent", false, "")
 	flags.BoolVar(&o.Now, "now", false, "")
 	flags.BoolVar(&o.NoHeaders, "no-headers", false, "")

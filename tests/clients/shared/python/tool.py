@@ -49,10 +49,10 @@ def committed(how, offsets):
 
 def arguments():
     parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=["produce", "consume", "walk"])
+    parser.add_argument("command", choices=["produce", "consume", "walk", "pipe"])
     for name in (
         "bootstrap topic group client-id compression transactional-id isolation tls-ca tls-cert "
-        "tls-key sasl-mechanism username password api-version"
+        "tls-key sasl-mechanism username password api-version into shape also retry dead key"
     ).split():
         parser.add_argument("--" + name)
     parser.add_argument("--member", default="member")
@@ -66,6 +66,10 @@ def arguments():
     parser.add_argument("--delay-ms", type=int, default=0)
     parser.add_argument("--transaction-records", type=int, default=100)
     parser.add_argument("--abort-every", type=int, default=0)
+    parser.add_argument("--fan", type=int)
+    parser.add_argument("--every", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--keys", type=int, default=0)
     parser.add_argument("--until", type=int, default=sys.maxsize)
     parser.add_argument("--session-timeout-ms", type=int, default=10_000)
     parser.add_argument("--property", action="append", default=[])
