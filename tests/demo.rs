@@ -71,7 +71,30 @@ fn acknowledged(lines: &[String], topic: &str) -> i64 {
 
 fn assert_consistent(status: Option<i32>, lines: &[String]) {
     assert_eq!(status, Some(0), "{lines:#?}");
-    assert_eq!(lines.last().map(String::as_str), Some("consistent"));
+    let verdict = lines.iter().position(|line| line == "consistent");
+    let trees = lines
+        .get(verdict.expect("the verdict")..)
+        .unwrap_or_default();
+    let order = trees
+        .iter()
+        .position(|line| line.starts_with("one order, from Kafka alone"));
+    let failed = trees
+        .iter()
+        .position(|line| line.starts_with("one order that failed"));
+    let (order, failed) = (order.expect("a tree"), failed.expect("a second tree"));
+    let branch = |tree: &[String], topic: &str| {
+        let of = |line: &String| {
+            line.trim_start_matches(['├', '└', '─', ' '])
+                .starts_with(&format!("{topic}:"))
+        };
+        assert!(tree.iter().any(of), "no {topic} in {tree:#?}");
+    };
+    for topic in ["orders", "payments", "reservations", "shipments"] {
+        branch(&trees[order..failed], topic);
+    }
+    for topic in ["orders", "orders.billing.dlq"] {
+        branch(&trees[failed..], topic);
+    }
     let rows = rows(lines);
     assert_eq!(rows.len(), 18, "{lines:#?}");
     for (group, partition, figures) in rows {

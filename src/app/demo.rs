@@ -29,8 +29,8 @@ const FOLLOWED: [(&str, &str); 2] = [
 ];
 /// The topics of the demo.
 const DEMO_TOPICS: &str = "^(orders|payments|reservations|shipments)";
-/// How far around that record is searched.
-const FOLLOWED_WITHIN: Duration = Duration::from_secs(600);
+/// From the beginning, for the embedded cluster finds no offset by time.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(4_000_000_000);
 /// No topic of these has more partitions.
 const PARTITIONS_TRIED: i32 = 3;
 /// Threads of the demo's dataplanes and clients.
