@@ -69,7 +69,8 @@ impl Switches {
             new,
         );
         self.change(|config| {
-            config.context = new.context.clone();
+            config.context.mode = new.context.mode;
+            config.context.topics.clone_from(&new.context.topics);
             config.log.level = new.log.level;
         });
         found
