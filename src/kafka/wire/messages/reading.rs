@@ -24,7 +24,7 @@ pub const FETCH_VERSIONS: (i16, i16) = (4, 11);
 /// Metadata versions whose leaders are read.
 pub const LEADERS_VERSIONS: (i16, i16) = (1, 13);
 
-/// Instead of a time: the end of the partition, or its last stable offset for [`READ_COMMITTED`].
+/// Instead of a time: the end of the partition, or its last stable offset for a reader of committed records.
 pub const LATEST: i64 = -1;
 /// Instead of a time: the first offset there is.
 pub const EARLIEST: i64 = -2;
