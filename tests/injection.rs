@@ -16,7 +16,7 @@ use bytes::Bytes;
 use fake::{DEADLINE, line::*, until};
 use kafka_protocol::records::Record;
 use throughline::{
-    event::{EventKind, Facts, Injection},
+    event::{EventKind, Facts, Injection, Stamp},
     kafka::proxy::settings::InjectSettings,
     propagation::{Carried, CorrelationNames, HeaderChoice, Sent, Traceparent},
 };
@@ -307,7 +307,8 @@ async fn a_retry_of_an_idempotent_batch_carries_identical_bytes_over_another_con
     let (_, first) = line.received().await;
     // The connection breaks before the answer; time goes by.
     line.reconnect().await;
-    tokio::time::sleep(Duration::from_millis(20)).await; // the clock must have moved for the test to mean anything
+    let broken = Stamp::now().wall_ms;
+    until("the clock has moved", || Stamp::now().wall_ms > broken).await;
     line.send(2, &body).await;
     let (_, second) = line.received().await;
     assert_eq!(first, second);

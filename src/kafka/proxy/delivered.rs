@@ -14,14 +14,14 @@ use crate::{
     },
     kafka::wire::{
         batch::BatchHeader,
-        error_code,
+        compression, error_code,
         reader::TopicRef,
         record::ControlType,
         scan::{Head, PartitionHead, Sink},
     },
 };
 
-use super::{produced::codec, recent::DeliveredBatch, sessions, shared::Shared};
+use super::{recent::DeliveredBatch, sessions, shared::Shared};
 
 /// Batches reported per response; more are passed and not reported.
 const BATCHES_MAX: usize = 100_000;
@@ -151,7 +151,7 @@ impl<'a> DeliveredSink<'a> {
             base_timestamp_ms,
             max_timestamp_ms,
             log_append_time: header.is_log_append_time(),
-            codec: codec(header.codec()),
+            codec: compression::codec(header.codec()),
             kind,
             captured: None,
         }
@@ -170,8 +170,7 @@ impl<'a> DeliveredSink<'a> {
             .hold(header.total_bytes())
             .map(|room| (Vec::new(), room));
         if self.indexed.is_none() {
-            shared.counters.add_unindexed(1);
-            shared.recent.missed(topic, at.mono);
+            shared.recent.missed(shared, topic, at.mono);
         }
     }
 
@@ -193,8 +192,7 @@ impl<'a> DeliveredSink<'a> {
             bytes: &bytes,
         };
         if !shared.recent.index(shared, batch, at, traced) {
-            shared.counters.add_unindexed(1);
-            shared.recent.missed(batch.topic, at.mono);
+            shared.recent.missed(shared, batch.topic, at.mono);
         }
         drop(room);
     }

@@ -4,6 +4,7 @@ use crate::{
     event::{Codec, Injection, Name, ProducedPart, PublishOutcome},
     kafka::wire::{
         batch::BatchHeader,
+        compression,
         reader::TopicRef,
         record::ControlType,
         scan::{Head, PartitionHead, Sink},
@@ -44,18 +45,6 @@ impl<'a> ProducedSink<'a> {
         } else {
             None
         }
-    }
-}
-
-/// Codec by its number in the batch attributes.
-pub(crate) fn codec(number: i16) -> Codec {
-    match number {
-        0 => Codec::None,
-        1 => Codec::Gzip,
-        2 => Codec::Snappy,
-        3 => Codec::Lz4,
-        4 => Codec::Zstd,
-        _ => Codec::Other,
     }
 }
 
@@ -100,7 +89,7 @@ impl Sink for ProducedSink<'_> {
         let (base, max) = header.timestamps();
         if let Some(part) = self.part() {
             if part.batches == 0 {
-                part.codec = codec(header.codec());
+                part.codec = compression::codec(header.codec());
                 part.base_timestamp_ms = base;
                 part.sequence = sequence(*header);
             }

@@ -110,8 +110,9 @@ impl Recent {
         whole
     }
 
-    /// A batch of this topic is delivered unindexed.
-    pub(crate) fn missed(&self, topic: &Name, now: Instant) {
+    /// A batch of this topic is delivered unindexed: counts it.
+    pub(crate) fn missed(&self, shared: &Shared, topic: &Name, now: Instant) {
+        shared.counters.add_unindexed(1);
         self.deliveries.missed(topic, now);
     }
 

@@ -1,0 +1,297 @@
+//! What is delivered and what is sent, and who is the parent then.
+
+use super::*;
+use crate::propagation::IdSource;
+
+struct Program {
+    deliveries: Deliveries,
+    next: i64,
+}
+
+impl Program {
+    fn new(settings: Settings) -> Self {
+        Self {
+            deliveries: Deliveries::new(settings),
+            next: 0,
+        }
+    }
+
+    fn context(offset: i64) -> Traceparent {
+        let number = u64::try_from(offset).unwrap();
+        let (trace_id, span_id) = IdSource::of_producer("c", "t", 0, 1, 0, 0).pair(number);
+        Traceparent {
+            trace_id,
+            span_id,
+            sampled: true,
+            random: true,
+        }
+    }
+
+    fn is_given(&mut self, topic: &str, key: Option<&str>, correlation: Option<&str>) -> i64 {
+        let offset = self.next;
+        self.next += 1;
+        self.is_given_again(topic, key, correlation, offset);
+        offset
+    }
+
+    fn is_given_again(
+        &self,
+        topic: &str,
+        key: Option<&str>,
+        correlation: Option<&str>,
+        offset: i64,
+    ) {
+        self.is_given_copy(topic, key, correlation, (offset, offset));
+    }
+
+    /// The record at the second offset carries the context of the one at the first.
+    fn is_given_copy(
+        &self,
+        topic: &str,
+        key: Option<&str>,
+        correlation: Option<&str>,
+        (original, offset): (i64, i64),
+    ) {
+        self.deliveries
+            .batch(&topic.into(), Instant::now())
+            .add(&Delivered {
+                partition: 0,
+                offset,
+                key: key.map(str::as_bytes),
+                context: Self::context(original),
+                threshold: None,
+                decided: true,
+                correlation,
+                business: &[],
+            });
+    }
+
+    /// Offset of the parent of what the program sends, and the evidence.
+    fn sends(
+        &self,
+        topic: &str,
+        key: Option<&str>,
+        correlation: Option<&str>,
+    ) -> Option<(i64, Evidence)> {
+        let produced = Produced {
+            key: key.map(str::as_bytes),
+            correlation,
+            business: &[],
+        };
+        let parent = self
+            .deliveries
+            .parent(&topic.into(), produced, Instant::now())?;
+        let of = (0..self.next).find(|of| parent.context == Self::context(*of));
+        Some((of.unwrap(), parent.evidence))
+    }
+}
+
+#[tokio::test]
+async fn a_unique_key_names_the_parent_for_every_topic_it_is_sent_to() {
+    let mut program = Program::new(Settings::default());
+    let a = program.is_given("orders", Some("a"), None);
+    let b = program.is_given("orders", Some("b"), None);
+    let key = |offset| Some((offset, Evidence::Key));
+    // Out of order, to several topics, twice to one.
+    assert_eq!(program.sends("payments", Some("b"), None), key(b));
+    assert_eq!(program.sends("payments", Some("a"), None), key(a));
+    assert_eq!(program.sends("shipments", Some("a"), None), key(a));
+    assert_eq!(program.sends("payments", Some("a"), None), key(a));
+    assert_eq!(program.sends("payments", Some("c"), None), None);
+    assert_eq!(program.sends("payments", None, None), None);
+}
+
+#[tokio::test]
+async fn a_key_that_two_unclaimed_records_have_names_none() {
+    let mut program = Program::new(Settings::default());
+    let first = program.is_given("orders", Some("a"), None);
+    assert_eq!(
+        program.sends("payments", Some("a"), None),
+        Some((first, Evidence::Key))
+    );
+    let second = program.is_given("orders", Some("a"), None);
+    assert_eq!(
+        program.sends("payments", Some("a"), None),
+        Some((second, Evidence::Key))
+    );
+    program.is_given("orders", Some("a"), None);
+    program.is_given("orders", Some("a"), None);
+    assert_eq!(program.sends("payments", Some("a"), None), None);
+}
+
+#[tokio::test]
+async fn a_record_delivered_twice_is_one_candidate() {
+    let mut program = Program::new(Settings::default());
+    let a = program.is_given("orders", Some("a"), None);
+    program.is_given_again("orders", Some("a"), None, a);
+    assert_eq!(
+        program.sends("payments", Some("a"), None),
+        Some((a, Evidence::Key))
+    );
+    program.is_given_again("orders", Some("a"), None, a);
+    assert_eq!(
+        program.sends("payments", Some("a"), None),
+        Some((a, Evidence::Key))
+    );
+}
+
+#[tokio::test]
+async fn a_copy_to_be_tried_again_is_what_it_was_copied_from() {
+    let mut program = Program::new(Settings::default());
+    let a = program.is_given("orders", Some("a"), Some("1"));
+    program.is_given_copy("orders-retry", Some("a"), Some("1"), (a, 7));
+    let sent = program.sends("payments", Some("a"), None);
+    assert_eq!(sent, Some((a, Evidence::Key)));
+    let sent = program.sends("payments", None, Some("1"));
+    assert_eq!(sent, Some((a, Evidence::Header)));
+}
+
+#[tokio::test]
+async fn keys_that_another_topic_has_too_tell_the_records_of_a_topic_apart() {
+    let mut program = Program::new(Settings::default());
+    let names: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    for name in &names {
+        let original = program.is_given("orders", Some(name), None);
+        program.is_given_copy("orders-retry", Some(name), None, (original, original));
+    }
+    for (name, original) in names.iter().zip(0..) {
+        let sent = program.sends("payments", Some(name), None);
+        assert_eq!(sent, Some((original, Evidence::Key)));
+    }
+}
+
+#[tokio::test]
+async fn where_several_come_from_one_a_record_that_was_sent_for_stays_a_candidate() {
+    let mut program = Program::new(Settings::default());
+    let a = program.is_given("orders", Some("a"), None);
+    let key = |offset| Some((offset, Evidence::Key));
+    assert_eq!(program.sends("items", Some("a"), None), key(a));
+    assert_eq!(program.sends("items", Some("a"), None), key(a));
+    let b = program.is_given("orders", Some("b"), None);
+    assert_eq!(program.sends("items", Some("b"), None), key(b));
+    // The second record of the first b, or the first of the second?
+    program.is_given("orders", Some("b"), None);
+    assert_eq!(program.sends("items", Some("b"), None), None);
+    // To another topic one goes for each.
+    assert_eq!(program.sends("payments", Some("a"), None), key(a));
+    let again = program.is_given("orders", Some("a"), None);
+    assert_eq!(program.sends("payments", Some("a"), None), key(again));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_long_after_its_record_was_sent_for_names_nothing() {
+    let mut program = Program::new(Settings::default());
+    let a = program.is_given("commands", Some("device"), None);
+    let key = |offset| Some((offset, Evidence::Key));
+    assert_eq!(program.sends("answers", Some("device"), None), key(a));
+    tokio::time::advance(CLAIM_LASTS).await;
+    assert_eq!(program.sends("answers", Some("device"), None), key(a));
+    tokio::time::advance(CLAIM_LASTS + Duration::from_millis(1)).await;
+    assert_eq!(program.sends("answers", Some("device"), None), None);
+    let b = program.is_given("commands", Some("device"), None);
+    assert_eq!(program.sends("answers", Some("device"), None), key(b));
+}
+
+#[tokio::test]
+async fn a_constant_key_names_nothing() {
+    let mut program = Program::new(Settings::default());
+    for _ in 0..40 {
+        program.is_given("ticks", Some("constant"), None);
+        program.sends("out", Some("constant"), None);
+    }
+    program.is_given("ticks", Some("constant"), None);
+    assert_eq!(program.sends("out", Some("constant"), None), None);
+}
+
+#[tokio::test]
+async fn a_correlation_id_weighs_more_than_a_key_and_needs_to_be_unique_too() {
+    let mut program = Program::new(Settings::default());
+    let a = program.is_given("orders", Some("a"), Some("1"));
+    let b = program.is_given("orders", Some("b"), Some("2"));
+    let header = |offset| Some((offset, Evidence::Header));
+    assert_eq!(program.sends("payments", Some("b"), Some("1")), header(a));
+    // Two records of one correlation: the key decides.
+    program.is_given("stock", Some("c"), Some("2"));
+    assert_eq!(program.sends("payments", Some("b"), Some("2")), header(b));
+    program.is_given("stock", Some("b"), Some("3"));
+    program.is_given("stock", Some("b"), Some("3"));
+    assert_eq!(program.sends("shipments", Some("b"), Some("3")), None);
+    // No other evidence names a record of another correlation.
+    program.is_given("stock", Some("d"), Some("4"));
+    assert_eq!(program.sends("shipments", Some("d"), Some("3")), None);
+}
+
+#[tokio::test]
+async fn a_correlation_id_names_none_of_two_even_when_one_was_sent_for() {
+    let mut program = Program::new(Settings::default());
+    let a = program.is_given("items", None, Some("1"));
+    let header = Some((a, Evidence::Header));
+    assert_eq!(program.sends("out", None, Some("1")), header);
+    assert_eq!(program.sends("out", None, Some("1")), header);
+    program.is_given("items", None, Some("1"));
+    assert_eq!(program.sends("out", None, Some("1")), None);
+}
+
+#[tokio::test]
+async fn the_only_record_in_work_is_named_where_that_is_enough() {
+    let sure = Settings {
+        parent_confidence: 0.5,
+        ..Settings::default()
+    };
+    for (settings, named) in [(Settings::default(), false), (sure, true)] {
+        let mut program = Program::new(settings);
+        let a = program.is_given("orders", None, None);
+        let only = named.then_some((a, Evidence::SoleInFlight));
+        assert_eq!(program.sends("payments", None, None), only);
+        program.is_given("orders", None, None);
+        assert_eq!(
+            program.sends("payments", None, None),
+            None,
+            "two are in work"
+        );
+        program.deliveries.settled(&"orders".into(), 0, a + 1);
+        let only = named.then_some((a + 1, Evidence::SoleInFlight));
+        assert_eq!(program.sends("payments", None, None), only);
+        program.deliveries.settled(&"orders".into(), 0, a + 2);
+        assert_eq!(program.sends("payments", None, None), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_correlation_id_names_nothing_while_something_delivered_is_not_known() {
+    let mut program = Program::new(Settings::default());
+    let known = program.deliveries.settings.window;
+    program.deliveries.missed(&"items".into(), Instant::now());
+    tokio::time::advance(known).await;
+    let first = program.is_given("items", None, Some("1"));
+    assert_eq!(program.sends("out", None, Some("1")), None);
+    let other = program.is_given("orders", None, Some("2"));
+    let header = |offset| Some((offset, Evidence::Header));
+    assert_eq!(program.sends("out", None, Some("2")), header(other));
+    // The key is no worse for it.
+    let keyed = program.is_given("items", Some("a"), Some("3"));
+    let key = Some((keyed, Evidence::Key));
+    assert_eq!(program.sends("out", Some("a"), Some("3")), key);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(program.sends("out", None, Some("1")), header(first));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_old_or_too_much_is_forgotten() {
+    let mut program = Program::new(Settings {
+        records_max: 3,
+        ..Settings::default()
+    });
+    for key in ["a", "b", "c", "d"] {
+        program.is_given("orders", Some(key), Some(key));
+    }
+    assert_eq!(program.deliveries.len(), 3);
+    assert_eq!(program.sends("payments", Some("a"), None), None);
+    assert!(program.sends("payments", Some("b"), None).is_some());
+    tokio::time::advance(Duration::from_secs(301)).await;
+    assert_eq!(program.sends("payments", Some("d"), None), None);
+    assert!(program.deliveries.is_empty());
+    let index = program.deliveries.index.lock().unwrap();
+    assert!(index.by_key.is_empty() && index.by_correlation.is_empty());
+    assert!(index.unsettled.is_empty() && index.unsettled_records == 0);
+}
