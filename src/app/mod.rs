@@ -51,9 +51,8 @@ pub fn main(words: &[OsString]) -> u8 {
 }
 
 fn dispatch(words: &[OsString], streams: &mut Streams<'_>) -> io::Result<u8> {
-    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
     let build = cli::Build {
-        librdkafka: &librdkafka,
+        librdkafka: || rdkafka::util::get_rdkafka_version().1,
     };
     let config_variable = std::env::var_os("THROUGHLINE_CONFIG");
     match cli::parse(

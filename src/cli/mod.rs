@@ -24,10 +24,10 @@ pub const USAGE_ERROR: u8 = 2;
 const LATER: &[&str] = &["observe", "dlq", "replay", "gateway", "slo", "catalog"];
 
 /// What the binary is made of, for `--version`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Build<'a> {
-    /// Version of librdkafka as linked.
-    pub librdkafka: &'a str,
+#[derive(Debug, Clone, Copy)]
+pub struct Build {
+    /// Tells the version of librdkafka as linked.
+    pub librdkafka: fn() -> String,
 }
 
 /// What the user asked for.
@@ -153,7 +153,7 @@ pub fn parse(
     words: &[OsString],
     process: Sources,
     config_variable: Option<OsString>,
-    build: Build<'_>,
+    build: Build,
     streams: &mut Streams<'_>,
 ) -> io::Result<Request> {
     if let Some(later) = later(words) {
@@ -262,7 +262,7 @@ fn later(words: &[OsString]) -> Option<&'static str> {
     LATER.iter().find(|name| first == **name).copied()
 }
 
-fn refuse(error: &clap::Error, build: Build<'_>, streams: &mut Streams<'_>) -> io::Result<Request> {
+fn refuse(error: &clap::Error, build: Build, streams: &mut Streams<'_>) -> io::Result<Request> {
     if error.kind() == ErrorKind::DisplayVersion {
         streams.out.write_all(text::version(build).as_bytes())?;
         return Ok(Request::Exit(0));
@@ -289,8 +289,8 @@ const COLOR: ColorChoice = ColorChoice::Always;
 mod tests {
     use super::*;
 
-    const BUILD: Build<'static> = Build {
-        librdkafka: "9.9.9",
+    const BUILD: Build = Build {
+        librdkafka: || "9.9.9".to_owned(),
     };
 
     /// What `throughline` with these words does, prints on stdout, and prints on stderr.

@@ -54,11 +54,11 @@ Examples:
   For fish, from now on:
     throughline completions fish > ~/.config/fish/completions/throughline.fish";
 
-pub(super) fn version(build: Build<'_>) -> String {
+pub(super) fn version(build: Build) -> String {
     let commit = option_env!("THROUGHLINE_COMMIT").unwrap_or("unknown");
     format!(
         "throughline {}\ncommit {commit}\nlibrdkafka {}\n",
         env!("CARGO_PKG_VERSION"),
-        build.librdkafka
+        (build.librdkafka)()
     )
 }

@@ -114,7 +114,7 @@ pub enum LogLevel {
     Info,
     /// What happened, in detail.
     Debug,
-    /// Everything.
+    /// Everything, the libraries' own steps among it; release builds leave those out.
     Trace,
 }
 
