@@ -98,8 +98,10 @@ pub struct Traced {
     pub context: Traceparent,
     /// What our member says, where the context is ours.
     pub sent: Option<Sent>,
-    /// This sidecar gave it the context.
+    /// This sidecar gave it the context, or the context follows from where this sidecar saw it go.
     pub written: bool,
+    /// The record carries no context: it follows from the record's position.
+    pub derived: bool,
     /// Its correlation id; `None` where the trace id stands for it.
     pub correlation: Option<Arc<str>>,
     /// Bytes of its value.

@@ -74,10 +74,14 @@ impl fmt::Debug for Tracing {
 }
 
 impl Tracing {
-    fn tick(&mut self, now: Stamp) {
+    /// The first spans already say which cluster it is.
+    fn learn(&mut self) {
         if let Some(id) = self.cluster.borrow_and_update().as_deref() {
             self.spans.set_cluster(id);
         }
+    }
+
+    fn tick(&mut self, now: Stamp) {
         let before = self.spans.given_up();
         self.spans.tick(now.mono);
         self.given_up
@@ -165,6 +169,9 @@ impl Worker {
 
     /// Takes these events and empties the list.
     pub(super) fn work(&mut self, events: &mut Vec<Event>) {
+        if let Some(tracing) = &mut self.tracing {
+            tracing.learn();
+        }
         for event in events.drain(..) {
             self.decoder.refill(event.at.mono);
             self.recorder.set_now(event.at.mono);

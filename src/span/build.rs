@@ -277,8 +277,13 @@ fn describe(span: &mut SpanData, record: &Traced, offset: Option<i64>) {
     }
     let size = i64::try_from(record.body_bytes).unwrap_or(i64::MAX);
     put(span, semconv::BODY_SIZE, size);
+    if record.derived {
+        put(span, semconv::CONTEXT, "derived");
+    }
     let correlation = match &record.correlation {
         Some(id) => id.to_string(),
+        // Nothing stands on the record that anyone could look for.
+        None if record.derived => return,
         None => record.context.trace_id.to_string(),
     };
     put(span, semconv::CONVERSATION_ID, correlation);

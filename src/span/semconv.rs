@@ -43,6 +43,8 @@ pub const SERVER_PORT: &str = "server.port";
 pub const EVIDENCE: &str = "throughline.lineage.evidence";
 /// How often that evidence is right.
 pub const CONFIDENCE: &str = "throughline.lineage.confidence";
+/// `derived`: the record carries no context, it follows from the record's position.
+pub const CONTEXT: &str = "throughline.context";
 /// The span was put together from what passed, nobody reported it.
 pub const INFERRED: &str = "throughline.inferred";
 /// Where it was seen from.

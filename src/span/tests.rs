@@ -36,6 +36,7 @@ fn traced(offset: i64, context: Traceparent) -> Traced {
         context,
         sent: None,
         written: false,
+        derived: false,
         correlation: None,
         body_bytes: 9,
         tombstone: false,
@@ -154,6 +155,7 @@ fn written(own: Traceparent, parent: Traceparent) -> Traced {
             evidence: Evidence::Key,
         }),
         written: true,
+        derived: false,
         correlation: Some("c-1".into()),
         origin: Some(Box::new(Origin {
             topic: "orders".into(),
@@ -240,6 +242,7 @@ async fn what_another_tracer_created_is_only_linked() {
 async fn a_publish_the_client_repeats_creates_the_record_once() {
     let written = || Traced {
         written: true,
+        derived: false,
         ..traced(0, context(1))
     };
     let again = PublishOutcome::Failed(crate::event::Failure {

@@ -130,7 +130,11 @@ pub fn rig_in_mode(
         advertise,
         tls: None,
         inject,
-        lineage: LineageSettings::default(),
+        // Most is read where traces are wanted.
+        lineage: LineageSettings {
+            traces: true,
+            ..LineageSettings::default()
+        },
         limits,
         connect_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(5),

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     availability::time_limit,
+    bare::Bare,
     by_partition::ByPartition,
     connection::Context,
     delivered::DeliveredSink,
@@ -324,7 +325,7 @@ pub(crate) fn emit(context: &Context, at: Stamp, pending: Pending, report: Repor
     let client = Arc::clone(&pending.client);
     let duration = at.mono.saturating_duration_since(pending.sent);
     let api = pending.api;
-    let facts = join(pending, report.detail, error);
+    let facts = join(context, pending, report.detail, error);
     if let Facts::Settled(settled) = &facts {
         let done = settled.parts.iter().filter(|part| part.error.is_none());
         for part in done {
@@ -346,7 +347,7 @@ pub(crate) fn emit(context: &Context, at: Stamp, pending: Pending, report: Repor
     );
 }
 
-fn join(pending: Pending, detail: Detail, error: Option<Failure>) -> Facts {
+fn join(context: &Context, pending: Pending, detail: Detail, error: Option<Failure>) -> Facts {
     match (pending.facts, detail) {
         (_, Detail::Facts(facts)) => facts,
         (
@@ -354,10 +355,12 @@ fn join(pending: Pending, detail: Detail, error: Option<Failure>) -> Facts {
                 acks,
                 transactional,
                 parts,
+                bare,
             },
             Detail::Produced(results),
         ) => {
-            let parts = with_results(parts, &results);
+            let mut parts = with_results(parts, &results);
+            name(context, bare, &mut parts);
             Facts::Produced(Produced {
                 acks,
                 transactional,
@@ -388,6 +391,20 @@ fn join(pending: Pending, detail: Detail, error: Option<Failure>) -> Facts {
         },
         (facts @ RequestFacts::Produce { .. }, _) => lost(facts),
         (facts, detail) => join_membership(facts, detail, error),
+    }
+}
+
+/// Records without a context have one by their position.
+fn name(context: &Context, bare: Vec<Bare>, parts: &mut [ProducedPart]) {
+    if bare.is_empty() {
+        return;
+    }
+    let cluster = context.shared.cluster_id.borrow().clone();
+    let cluster = cluster.unwrap_or_default();
+    for bare in bare {
+        if let Some(part) = parts.get_mut(bare.part) {
+            bare.name(part, &cluster);
+        }
     }
 }
 
@@ -556,6 +573,7 @@ fn lost(facts: RequestFacts) -> Facts {
             acks,
             transactional,
             parts,
+            bare: _,
         } => Facts::Produced(Produced {
             acks,
             transactional,

@@ -159,7 +159,10 @@ impl<'a> DeliveredSink<'a> {
 
     fn begin_index(&mut self, topic: &Name, header: &BatchHeader) {
         let Self { shared, at, .. } = self;
-        if !shared.recent.wants(at.mono) || !shared.modes.load().injects() {
+        if !shared.recent.wants(at.mono) {
+            return;
+        }
+        if !shared.recent.traces() && !shared.modes.load().injects() {
             return;
         }
         if topic.as_ref() == UNRESOLVED {
@@ -183,12 +186,14 @@ impl<'a> DeliveredSink<'a> {
             return;
         };
         let traced = &mut part.traced;
-        let codec = part.batches.last().map(|batch| batch.codec);
+        let last = part.batches.last();
+        let codec = last.map(|batch| batch.codec);
         let batch = DeliveredBatch {
             topic: &part.topic,
             partition: part.partition,
             asked: part.asked,
             packed: codec.is_some_and(|codec| codec != Codec::None),
+            records: last.map_or(0, |batch| u64::from(batch.delivered)),
             bytes: &bytes,
         };
         if !shared.recent.index(shared, batch, at, traced) {

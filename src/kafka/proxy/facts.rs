@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-use super::{sessions, shared::Shared};
+use super::{bare::Bare, sessions, shared::Shared};
 
 /// What is kept of a request.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) enum RequestFacts {
         acks: i16,
         transactional: bool,
         parts: Vec<ProducedPart>,
+        /// Their records that stay without a context.
+        bare: Vec<Bare>,
     },
     /// A fetch; the session says which offsets.
     Fetch {

@@ -6,6 +6,7 @@
 
 mod answers;
 pub mod availability;
+mod bare;
 mod brokers;
 mod by_partition;
 mod connection;

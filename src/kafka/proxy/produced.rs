@@ -1,7 +1,7 @@
 //! A Produce request as it streams by: what is in it, per partition.
 
 use crate::{
-    event::{Codec, Injection, Name, ProducedPart, PublishOutcome},
+    event::{Codec, Injection, Name, ProducedPart, PublishOutcome, Reservation, Stamp, UNRESOLVED},
     kafka::wire::{
         batch::BatchHeader,
         compression,
@@ -11,7 +11,12 @@ use crate::{
     },
 };
 
-use super::{inject::sequence, shared::Shared};
+use super::{
+    bare::{Bare, SentBatch},
+    inject::sequence,
+    settings::TopicMode,
+    shared::Shared,
+};
 
 /// Partitions kept per request; more are passed and not reported.
 const PARTS_MAX: usize = 10_000;
@@ -23,8 +28,14 @@ pub(crate) struct ProducedSink<'a> {
     pub(crate) acks: i16,
     pub(crate) transactional: bool,
     pub(crate) parts: Vec<ProducedPart>,
+    /// Records that stay without a context.
+    pub(crate) bare: Vec<Bare>,
     topic: Option<Name>,
+    /// The records of the topic stay as they are, and somebody wants to know of them.
+    notes: bool,
     open: bool,
+    /// The batch at hand, where its records are to be noted.
+    noted: Option<(Vec<u8>, Reservation)>,
 }
 
 impl<'a> ProducedSink<'a> {
@@ -34,8 +45,11 @@ impl<'a> ProducedSink<'a> {
             acks: -1,
             transactional: false,
             parts: Vec::new(),
+            bare: Vec::new(),
             topic: None,
+            notes: false,
             open: false,
+            noted: None,
         }
     }
 
@@ -56,7 +70,13 @@ impl Sink for ProducedSink<'_> {
 
     fn topic(&mut self, topic: TopicRef<'_>) {
         let name = self.shared.topics.resolve(topic);
-        self.topic = self.shared.observes(&name).then_some(name);
+        let shared = self.shared;
+        let mode = shared.modes.load().of(&name);
+        self.notes = mode == TopicMode::Observe
+            && self.acks != 0
+            && shared.recent.traces()
+            && name.as_ref() != UNRESOLVED;
+        self.topic = (mode != TopicMode::Off).then_some(name);
     }
 
     fn partition(&mut self, head: PartitionHead) {
@@ -87,8 +107,11 @@ impl Sink for ProducedSink<'_> {
 
     fn batch(&mut self, header: &BatchHeader, _marker: Option<ControlType>) -> bool {
         let (base, max) = header.timestamps();
+        let notes = self.notes;
+        let mut first = false;
         if let Some(part) = self.part() {
-            if part.batches == 0 {
+            first = part.batches == 0;
+            if first {
                 part.codec = compression::codec(header.codec());
                 part.base_timestamp_ms = base;
                 part.sequence = sequence(*header);
@@ -102,12 +125,37 @@ impl Sink for ProducedSink<'_> {
                 .saturating_add(u64::try_from(header.total_bytes()).unwrap_or(0));
             part.max_timestamp_ms = part.max_timestamp_ms.max(max);
         }
-        false
+        // Kafka takes one batch per partition; what stands behind it has no offset that is told.
+        if notes && first {
+            let room = self.shared.inject.hold(header.total_bytes());
+            self.noted = room.map(|room| (Vec::new(), room));
+        }
+        self.noted.is_some()
     }
 
-    fn batch_bytes(&mut self, _bytes: &[u8]) {}
+    fn batch_bytes(&mut self, bytes: &[u8]) {
+        if let Some((kept, _)) = &mut self.noted {
+            kept.extend_from_slice(bytes);
+        }
+    }
 
-    fn batch_end(&mut self) {}
+    fn batch_end(&mut self) {
+        let Some((bytes, room)) = self.noted.take() else {
+            return;
+        };
+        let number = self.parts.len().saturating_sub(1);
+        if let Some(part) = self.parts.last_mut() {
+            let batch = SentBatch {
+                topic: &Name::clone(&part.topic),
+                at: Stamp::now(),
+                packed: part.codec != Codec::None,
+                bytes: &bytes,
+            };
+            self.bare
+                .extend(Bare::note(self.shared, batch, (number, part)));
+        }
+        drop(room);
+    }
 
     fn old_format(&mut self, bytes: usize) {
         if let Some(part) = self.part() {

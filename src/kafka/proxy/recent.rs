@@ -19,13 +19,15 @@ use crate::{
     event::{Name, Stamp, Traced},
     kafka::wire::record::{Record, Records},
     lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced},
-    propagation::{Carried, CorrelationNames, SENT_MEMBER, Sampling, Sent, Traceparent, derive},
+    propagation::{
+        Carried, CorrelationNames, RANDOMNESS_MAX, SENT_MEMBER, Sampling, Sent, Traceparent, derive,
+    },
 };
 
 /// Records with a recorded trace that are reported per partition of one request or answer.
 pub(crate) const TRACED_MAX: usize = 64;
 /// Records between two looks at the clock.
-const LOOK_RECORDS: usize = 32;
+pub(crate) const LOOK_RECORDS: usize = 32;
 /// For so long a program that has sent nothing yet is watched.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,7 @@ pub(crate) struct DeliveredBatch<'b> {
     pub(crate) asked: Option<i64>,
     /// Its records are compressed.
     pub(crate) packed: bool,
+    pub(crate) records: u64,
     pub(crate) bytes: &'b [u8],
 }
 
@@ -72,6 +75,24 @@ impl Recent {
             traces: settings.traces,
             produces: AtomicBool::new(false),
         }
+    }
+
+    /// Somebody wants to know of every record whose trace is recorded.
+    pub(crate) fn traces(&self) -> bool {
+        self.traces && !self.hold.is_zero()
+    }
+
+    pub(crate) fn names(&self) -> &CorrelationNames {
+        &self.names
+    }
+
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.body_bytes
+    }
+
+    /// The time for a batch that was begun then is over.
+    pub(crate) fn is_late(&self, began: Instant) -> bool {
+        began.elapsed() > self.hold
     }
 
     /// The program sends records too.
@@ -130,9 +151,10 @@ impl Recent {
         let base = records.header().base_offset;
         let cluster = shared.cluster_id.borrow().clone().unwrap_or_default();
         let mut index = self.deliveries.batch(batch.topic, at.mono);
+        let mut threshold = None;
         for (number, record) in records.iter().enumerate() {
             let Ok(record) = record else { return false };
-            if number.is_multiple_of(LOOK_RECORDS) && began.elapsed() > self.hold {
+            if number.is_multiple_of(LOOK_RECORDS) && self.is_late(began) {
                 return false;
             }
             let offset = base.saturating_add(i64::from(record.offset_delta));
@@ -145,14 +167,20 @@ impl Recent {
                     let sampling = carried.tracestate.member(Sampling::MEMBER);
                     (Some(context), sampling.map(Sampling::parse))
                 }
-                _ => (
-                    derived(&cluster, batch.topic, batch.partition, offset),
-                    None,
-                ),
+                _ => {
+                    let context = derived(&cluster, batch.topic, batch.partition, offset);
+                    let sampled =
+                        |context| self.samples(shared, batch, at, &mut threshold, context);
+                    (context.map(sampled), None)
+                }
             };
             let Some(context) = context else { continue };
+            let decided = matches!(carried.traceparent, Some(Ok(_)));
             if context.sampled && traced.len() < TRACED_MAX {
-                traced.push(seen(offset, context, &record, &carried));
+                traced.push(Traced {
+                    derived: !decided,
+                    ..seen(offset, context, &record, &carried)
+                });
             }
             let business = self.business_of(&record);
             index.add(&Delivered {
@@ -161,12 +189,34 @@ impl Recent {
                 key: record.key,
                 context,
                 threshold: sampling.and_then(|s| s.threshold),
-                decided: matches!(carried.traceparent, Some(Ok(_))),
+                decided,
                 correlation: carried.correlation_id,
                 business: &business,
             });
         }
         true
+    }
+
+    /// Decides on a trace whose context follows from the position, as the sidecar of its producer does.
+    fn samples(
+        &self,
+        shared: &Shared,
+        batch: DeliveredBatch<'_>,
+        at: Stamp,
+        threshold: &mut Option<u64>,
+        context: Traceparent,
+    ) -> Traceparent {
+        let threshold = *threshold.get_or_insert_with(|| {
+            let records = if self.traces { batch.records } else { 0 };
+            let threshold = shared
+                .inject
+                .delivered_threshold(batch.topic, at.mono, records);
+            threshold.filter(|_| self.traces).unwrap_or(RANDOMNESS_MAX)
+        });
+        Traceparent {
+            sampled: Sampling::default().keeps(&context, threshold),
+            ..context
+        }
     }
 
     fn business_of(&self, record: &Record<'_>) -> Vec<u64> {
@@ -228,6 +278,7 @@ pub(crate) fn seen(
         context,
         sent: carried.tracestate.member(SENT_MEMBER).and_then(Sent::parse),
         written: false,
+        derived: false,
         correlation: carried.correlation_id.map(Arc::from),
         body_bytes: record.value.map_or(0, <[u8]>::len),
         tombstone: record.value.is_none(),
@@ -236,7 +287,12 @@ pub(crate) fn seen(
 }
 
 /// The context of a record that carries none follows from its position, at both ends alike.
-fn derived(cluster: &str, topic: &str, partition: i32, offset: i64) -> Option<Traceparent> {
+pub(crate) fn derived(
+    cluster: &str,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> Option<Traceparent> {
     let (trace_id, span_id) = derive(cluster, topic, partition, offset)?;
     Some(Traceparent {
         trace_id,

@@ -242,7 +242,7 @@ where
     let mut sink = ProducedSink::new(shared);
     let body = frame.get(header.length..).unwrap_or_default();
     let mut scanner = Scanner::new(Message::ProduceRequest, header.version);
-    let injected = match scanner.feed(body, &mut sink) {
+    let mut injected = match scanner.feed(body, &mut sink) {
         Ok(_) => {
             let request = HeldRequest {
                 frame,
@@ -264,6 +264,7 @@ where
         FrameMode::Observed
     };
     shared.counters.add_frame(header.api.0, mode);
+    sink.bare.append(&mut injected.bare);
     let (facts, answered) = produce_facts(sink);
     let after = injected.edit.map_or(After::Nothing, After::Edited);
     sent(context, header, policy, facts, answered, after);
@@ -417,6 +418,7 @@ fn produce_facts(sink: ProducedSink<'_>) -> (RequestFacts, bool) {
         acks: sink.acks,
         transactional: sink.transactional,
         parts: sink.parts,
+        bare: sink.bare,
     };
     (facts, answered)
 }
@@ -548,6 +550,7 @@ fn sent(
         acks,
         transactional,
         parts,
+        bare: _,
     } = facts
     {
         let parts: Vec<ProducedPart> = parts

@@ -18,11 +18,14 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use self::{
     attempts::{Attempt, Attempts, Parents},
     topic::TopicState,
 };
 use super::{
+    bare::{Bare, SentBatch},
     edits::reframe,
     recent::{Recent, TRACED_MAX, carried, seen},
     settings::{InjectSettings, Modes, TopicMode},
@@ -115,6 +118,8 @@ pub(crate) struct Injected {
     pub(crate) frame: Option<Vec<u8>>,
     /// What to remember; `None` = nothing.
     pub(crate) edit: Option<Box<Edit>>,
+    /// Records that were to be given a context and were not.
+    pub(crate) bare: Vec<Bare>,
 }
 
 impl Injector {
@@ -139,7 +144,7 @@ impl Injector {
     }
 
     /// Whether more time may be spent on opening compressed batches of a topic.
-    pub(crate) fn may_spend(&self, topic: &Name, now: tokio::time::Instant) -> bool {
+    pub(crate) fn may_spend(&self, topic: &Name, now: Instant) -> bool {
         let budget = self.settings.compressed_budget;
         self.topic(topic)
             .is_some_and(|state| state.may_spend(now, budget))
@@ -150,6 +155,25 @@ impl Injector {
         if let Some(state) = self.topic(topic) {
             state.spend(took);
         }
+    }
+
+    /// The sampling threshold for so many more records of a topic that are sent without a context.
+    pub(crate) fn sent_threshold(&self, topic: &Name, now: Instant, records: u64) -> Option<u64> {
+        let per_second = self.settings.traces_per_second_per_topic;
+        let state = self.topic(topic)?;
+        Some(state.threshold(now, records, per_second))
+    }
+
+    /// As [`Self::sent_threshold`], for delivered ones.
+    pub(crate) fn delivered_threshold(
+        &self,
+        topic: &Name,
+        now: Instant,
+        records: u64,
+    ) -> Option<u64> {
+        let per_second = self.settings.traces_per_second_per_topic;
+        let state = self.topic(topic)?;
+        Some(state.delivered_threshold(now, records, per_second))
     }
 
     /// Switched-off topics begin anew: the operator has changed something.
@@ -190,13 +214,15 @@ impl Injector {
         let cluster = shared.cluster_id.borrow().clone().unwrap_or_default();
         let mut editor = Editor {
             injector: self,
+            shared,
             recent: &shared.recent,
             modes: shared.modes.load_full(),
             cluster,
             acks: request.acks,
             at,
-            parts: parts.iter_mut(),
+            parts: parts.iter_mut().enumerate(),
             done: Vec::new(),
+            bare: Vec::new(),
         };
         let mut splices = Vec::new();
         for topic in &request.topics {
@@ -205,8 +231,9 @@ impl Injector {
                 splices.extend(editor.partition(&request, &name, partition));
             }
         }
-        let done = editor.done;
-        let injected = self.finish(held, body, &splices, done);
+        let (done, bare) = (editor.done, editor.bare);
+        let mut injected = self.finish(held, body, &splices, done);
+        injected.bare = bare;
         if injected.frame.is_none() && !splices.is_empty() {
             for part in parts {
                 part.injection = skipped(part.injection, "memory");
@@ -234,6 +261,7 @@ impl Injector {
             return Injected {
                 frame: None,
                 edit: (!edit.parts.is_empty()).then(|| Box::new(edit)),
+                bare: Vec::new(),
             };
         }
         let guarded = parts
@@ -257,6 +285,7 @@ impl Injector {
         Injected {
             frame: Some(reframe(held.frame, held.header, &body)),
             edit: Some(Box::new(Edit { parts, original })),
+            bare: Vec::new(),
         }
     }
 }
@@ -282,6 +311,7 @@ struct Told {
 /// Goes through the partitions of one request.
 struct Editor<'e, P> {
     injector: &'e Injector,
+    shared: &'e Shared,
     recent: &'e Recent,
     modes: Arc<Modes>,
     cluster: String,
@@ -290,9 +320,10 @@ struct Editor<'e, P> {
     /// What the scanner saw, in the same order; topics whose mode is off are not in it.
     parts: P,
     done: Vec<EditedPart>,
+    bare: Vec<Bare>,
 }
 
-impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
+impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
     /// The edit of one partition's records; `None` where they stay.
     fn partition(
         &mut self,
@@ -314,21 +345,38 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         match edited {
             Ok(edited) => {
                 let splice = request.with_records(partition, &edited)?;
-                if let Some(seen) = seen {
+                if let Some((_, seen)) = seen {
                     seen.injection.records = seen.records;
                     (seen.traced, seen.descent) = (told.traced, told.descent);
                 }
                 Some(splice)
             }
             Err(reason) => {
-                if let Some(seen) = seen {
+                if let Some((number, seen)) = seen {
                     seen.injection.skipped = Some(reason);
                     told.traced.retain(|record| !record.written);
                     seen.traced = told.traced;
+                    if seen.traced.is_empty() {
+                        self.note(name, records, (number, seen));
+                    }
                 }
                 None
             }
         }
+    }
+
+    /// Records that stay without a context; without an answer nobody will know where they are.
+    fn note(&mut self, topic: &Name, bytes: &[u8], part: (usize, &mut ProducedPart)) {
+        if self.acks == 0 || !self.recent.traces() || topic.as_ref() == UNRESOLVED {
+            return;
+        }
+        let batch = SentBatch {
+            topic,
+            at: self.at,
+            packed: part.1.codec != Codec::None,
+            bytes,
+        };
+        self.bare.extend(Bare::note(self.shared, batch, part));
     }
 
     fn records(
@@ -384,7 +432,7 @@ impl<'p, P: Iterator<Item = &'p mut ProducedPart>> Editor<'_, P> {
         if packed && !topic.may_spend(self.at.mono, settings.compressed_budget) {
             return Err("cpu_budget");
         }
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let mut writer = self.writer(name, partition, topic, header);
         let edited = append_headers(records, limits, |_, record, new| writer.write(record, new));
         if packed {
@@ -512,13 +560,13 @@ struct Writer<'w> {
     lineage: Ancestry<'w>,
     /// Records written so far.
     at: i64,
-    now: tokio::time::Instant,
+    now: Instant,
     traced: Vec<Traced>,
     descent: Vec<Descent>,
 }
 
 /// Counts one record under its parent's topic.
-fn descend(all: &mut Vec<Descent>, parent: Option<&Parent>, now: tokio::time::Instant) {
+pub(crate) fn descend(all: &mut Vec<Descent>, parent: Option<&Parent>, now: Instant) {
     let from = parent.map(|p| &p.topic);
     let evidence = parent.map_or(Evidence::Root, |p| p.evidence);
     let waited = parent.map_or(Duration::ZERO, |p| {
@@ -546,7 +594,7 @@ enum Ancestry<'w> {
     New {
         recent: &'w Recent,
         topic: Name,
-        now: tokio::time::Instant,
+        now: Instant,
         found: Parents,
     },
     /// Found at the first attempt.

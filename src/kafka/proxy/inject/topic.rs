@@ -32,6 +32,8 @@ pub(crate) struct TopicState {
     /// Smallest edited batch that was refused for its size, bytes; 0 = none.
     refused_bytes: AtomicUsize,
     window: Mutex<Window>,
+    /// Records without a context, as they are delivered.
+    delivered: Mutex<Window>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,16 @@ struct Window {
 }
 
 impl Window {
+    /// The sampling threshold for so many more records, at `per_second` traces.
+    fn threshold(&mut self, now: Instant, records: u64, per_second: u32) -> u64 {
+        self.turn(now);
+        self.records = self.records.saturating_add(records);
+        let rate = self.records.max(self.last_records).max(1);
+        #[allow(clippy::cast_precision_loss, reason = "records of one second")]
+        let share = f64::from(per_second) / rate as f64;
+        Sampling::threshold_of(share)
+    }
+
     fn turn(&mut self, now: Instant) {
         let age = self.began.map(|began| now.saturating_duration_since(began));
         if age.is_none_or(|age| age >= WINDOW) {
@@ -110,15 +122,16 @@ impl TopicState {
         window.spent = window.spent.saturating_add(took);
     }
 
-    /// The sampling threshold for so many more records, at `per_second` traces.
+    /// The sampling threshold for so many more sent records, at `per_second` traces.
     pub(crate) fn threshold(&self, now: Instant, records: u64, per_second: u32) -> u64 {
-        let mut window = self.lock();
-        window.turn(now);
-        window.records = window.records.saturating_add(records);
-        let rate = window.records.max(window.last_records).max(1);
-        #[allow(clippy::cast_precision_loss, reason = "records of one second")]
-        let share = f64::from(per_second) / rate as f64;
-        Sampling::threshold_of(share)
+        self.lock().threshold(now, records, per_second)
+    }
+
+    /// As [`Self::threshold`], for delivered records that carry no context.
+    pub(crate) fn delivered_threshold(&self, now: Instant, records: u64, per_second: u32) -> u64 {
+        let window = self.delivered.lock();
+        let mut window = window.unwrap_or_else(PoisonError::into_inner);
+        window.threshold(now, records, per_second)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Window> {
