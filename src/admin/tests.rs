@@ -132,6 +132,7 @@ fn seen() -> Event {
                 records: 1,
                 bytes: 1,
                 codec: Codec::None,
+                transaction: None,
                 sequence: None,
                 base_timestamp_ms: 0,
                 max_timestamp_ms: 0,

@@ -305,6 +305,7 @@ mod tests {
                 records: 1,
                 bytes: 1,
                 codec: crate::event::Codec::None,
+                transaction: None,
                 sequence: None,
                 base_timestamp_ms: 0,
                 max_timestamp_ms: 0,

@@ -21,6 +21,13 @@ pub enum Facts {
     Settled(Settled),
     /// A group asked how far it had got.
     Positions(Positions),
+    /// A transaction is over.
+    TransactionEnded {
+        /// Its producer.
+        producer_id: i64,
+        /// What it wrote counts.
+        committed: bool,
+    },
     /// A member joined, was given partitions, beat or left.
     Membership(Membership),
     /// Topics and partitions were described.
@@ -60,6 +67,8 @@ pub struct ProducedPart {
     pub bytes: u64,
     /// Uncompressed-to-wire shape is unknown without opening it; only the codec is.
     pub codec: Codec,
+    /// Producer id of the transaction it is part of.
+    pub transaction: Option<i64>,
     /// Idempotent identity of the (first) batch, if it has one.
     pub sequence: Option<ProducerSequence>,
     /// Earliest (first record's) timestamp, ms since the epoch.
@@ -282,8 +291,8 @@ pub struct Settled {
     pub group: Name,
     /// Member id; empty for commits outside the membership protocol.
     pub member: Name,
-    /// Inside a transaction: it counts only once that commits.
-    pub transactional: bool,
+    /// Producer id of the transaction it is part of: it counts only once that commits.
+    pub transaction: Option<i64>,
     /// One entry per partition.
     pub parts: Vec<SettledPart>,
 }

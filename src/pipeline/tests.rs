@@ -87,6 +87,7 @@ fn produced(topic: &str, outcome: PublishOutcome) -> Facts {
             records: 4,
             bytes: 100,
             codec: Codec::Zstd,
+            transaction: None,
             sequence: None,
             base_timestamp_ms: 0,
             max_timestamp_ms: 0,
@@ -119,7 +120,7 @@ fn settled(group: &str, offset: i64) -> Facts {
     Facts::Settled(Settled {
         group: group.into(),
         member: "m".into(),
-        transactional: false,
+        transaction: None,
         parts: vec![SettledPart {
             topic: "t".into(),
             partition: 0,

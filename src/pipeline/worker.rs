@@ -83,7 +83,7 @@ impl Tracing {
 
     fn tick(&mut self, now: Stamp) {
         let before = self.spans.given_up();
-        self.spans.tick(now.mono);
+        self.spans.tick(now.mono, self.sink.as_mut());
         self.given_up
             .add(self.spans.given_up().saturating_sub(before));
     }
@@ -165,6 +165,9 @@ impl Worker {
             self.work(&mut events);
         }
         self.tick(Stamp::now());
+        if let Some(tracing) = &mut self.tracing {
+            tracing.spans.finish(tracing.sink.as_mut());
+        }
     }
 
     /// Takes these events and empties the list.

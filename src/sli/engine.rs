@@ -188,7 +188,7 @@ impl Engine {
         sink: &mut dyn Sink,
     ) {
         match facts {
-            Facts::None | Facts::Authenticated { .. } => {}
+            Facts::None | Facts::Authenticated { .. } | Facts::TransactionEnded { .. } => {}
             Facts::Produced(produced) => {
                 let mut out = Out {
                     verdicts: &mut self.verdicts,

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// OpenTelemetry's default limit of links per span.
-const LINKS_MAX: usize = 128;
+pub(super) const LINKS_MAX: usize = 128;
 
 /// Where and when something happened.
 #[derive(Debug, Clone, Copy)]
@@ -111,13 +111,8 @@ impl Builder {
         }
         if let Some(origin) = &record.origin {
             put(&mut span, semconv::CONFIDENCE, origin.confidence);
-            let mut link = link(&origin.context);
-            link.attributes = vec![
-                KeyValue::new(semconv::DESTINATION, origin.topic.to_string()),
-                KeyValue::new(semconv::PARTITION, origin.partition.to_string()),
-                KeyValue::new(semconv::OFFSET, origin.offset),
-            ];
-            span.links.links.push(link);
+            let at = (&origin.topic, origin.partition, origin.offset);
+            span.links.links.push(link_to(&origin.context, at));
         }
         span
     }
@@ -293,6 +288,22 @@ fn put(span: &mut SpanData, key: &'static str, value: impl Into<Value>) {
     span.attributes.push(KeyValue::new(key, value));
 }
 
+/// A link to a record that a transaction has read.
+pub(super) fn input(topic: &Name, partition: i32, record: &Traced) -> Link {
+    link_to(&record.context, (topic, partition, record.offset))
+}
+
+/// A link that says where the record stands.
+fn link_to(context: &Traceparent, (topic, partition, offset): (&Name, i32, i64)) -> Link {
+    let mut link = link(context);
+    link.attributes = vec![
+        KeyValue::new(semconv::DESTINATION, topic.to_string()),
+        KeyValue::new(semconv::PARTITION, partition.to_string()),
+        KeyValue::new(semconv::OFFSET, offset),
+    ];
+    link
+}
+
 fn link(to: &Traceparent) -> Link {
     Link::new(context(to, true), Vec::new(), 0)
 }
@@ -325,4 +336,24 @@ fn time(wall_ms: i64) -> SystemTime {
     UNIX_EPOCH
         .checked_add(Duration::from_millis(ms))
         .unwrap_or(UNIX_EPOCH)
+}
+
+/// A span without anything in it.
+#[cfg(test)]
+pub(super) fn span_for_test() -> SpanData {
+    SpanData {
+        span_context: SpanContext::NONE,
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Producer,
+        name: Cow::Borrowed(""),
+        start_time: UNIX_EPOCH,
+        end_time: UNIX_EPOCH,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: InstrumentationScope::default(),
+    }
 }

@@ -9,6 +9,7 @@ pub mod semconv;
 mod build;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,7 +19,10 @@ use std::{
 use opentelemetry_sdk::trace::SpanData;
 use tokio::time::Instant;
 
-use self::build::{Builder, Place};
+use self::{
+    build::{Builder, Place},
+    transactions::Transactions,
+};
 use crate::{
     event::{
         Answer, Connection, Delivered, DeliveredPart, Event, EventKind, Facts, Name, Produced,
@@ -55,6 +59,7 @@ pub struct Spans {
     waiting: BTreeMap<(Name, i32), Partition>,
     waiting_records: usize,
     given_up: u64,
+    transactions: Transactions,
 }
 
 impl Spans {
@@ -66,6 +71,7 @@ impl Spans {
             waiting: BTreeMap::new(),
             waiting_records: 0,
             given_up: 0,
+            transactions: Transactions::default(),
         })
     }
 
@@ -89,12 +95,30 @@ impl Spans {
             Facts::Produced(produced) => self.produced(event, answer, produced, sink),
             Facts::Delivered(delivered) => self.delivered(event, answer, delivered, sink),
             Facts::Settled(settled) => self.settled(event, answer, settled, sink),
+            Facts::TransactionEnded {
+                producer_id,
+                committed,
+            } => {
+                for span in self.transactions.ended(*producer_id, *committed) {
+                    sink.span(span);
+                }
+            }
             _ => {}
         }
     }
 
+    /// Nothing more will come: what waits for the end of its transaction goes as it is.
+    pub fn finish(&mut self, sink: &mut dyn Sink) {
+        for span in self.transactions.forgotten(None) {
+            sink.span(span);
+        }
+    }
+
     /// Gives up what has waited too long.
-    pub fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, now: Instant, sink: &mut dyn Sink) {
+        for span in self.transactions.forgotten(Some(now)) {
+            sink.span(span);
+        }
         let mut gone = 0usize;
         self.waiting.retain(|_, partition| {
             while let Some(first) = partition.front() {
@@ -115,7 +139,13 @@ impl Spans {
         self.given_up = self.given_up.saturating_add(records);
     }
 
-    fn produced(&self, event: &Event, answer: &Answer, produced: &Produced, sink: &mut dyn Sink) {
+    fn produced(
+        &mut self,
+        event: &Event,
+        answer: &Answer,
+        produced: &Produced,
+        sink: &mut dyn Sink,
+    ) {
         for part in &produced.parts {
             if part.traced.is_empty() {
                 continue;
@@ -133,7 +163,15 @@ impl Spans {
             if !again {
                 let written = part.traced.iter().filter(|record| record.written);
                 for record in written {
-                    sink.span(self.builder.create(&place, record, base));
+                    let mut span = Some(self.builder.create(&place, record, base));
+                    if let (Some(transaction), None) = (part.transaction, error) {
+                        let created = span.take();
+                        span = created
+                            .and_then(|s| self.transactions.created(transaction, s, event.at.mono));
+                    }
+                    if let Some(span) = span {
+                        sink.span(span);
+                    }
                 }
             }
             sink.span(self.builder.send(&place, part, base));
@@ -198,6 +236,10 @@ impl Spans {
                     break;
                 };
                 done = done.saturating_add(1);
+                if let Some(transaction) = settled.transaction {
+                    let input = build::input(&part.topic, part.partition, &waiting.record);
+                    self.transactions.read(transaction, input, event.at.mono);
+                }
                 let place = place(event, answer, &part.topic, part.partition, None);
                 let process =
                     self.builder

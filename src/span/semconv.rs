@@ -45,6 +45,8 @@ pub const EVIDENCE: &str = "throughline.lineage.evidence";
 pub const CONFIDENCE: &str = "throughline.lineage.confidence";
 /// `derived`: the record carries no context, it follows from the record's position.
 pub const CONTEXT: &str = "throughline.context";
+/// `aborted`: the record was written in a transaction that was taken back.
+pub const TRANSACTION: &str = "throughline.transaction";
 /// The span was put together from what passed, nobody reported it.
 pub const INFERRED: &str = "throughline.inferred";
 /// Where it was seen from.

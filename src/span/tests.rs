@@ -82,6 +82,7 @@ fn sent(outcome: PublishOutcome, traced: Vec<Traced>) -> Facts {
             records: 3,
             bytes: 300,
             codec: Codec::None,
+            transaction: None,
             sequence: None,
             base_timestamp_ms: 0,
             max_timestamp_ms: 0,
@@ -116,7 +117,7 @@ fn committed(offset: i64) -> Facts {
     Facts::Settled(Settled {
         group: "billing".into(),
         member: "m".into(),
-        transactional: false,
+        transaction: None,
         parts: vec![crate::event::SettledPart {
             topic: "orders".into(),
             partition: 0,
@@ -311,7 +312,7 @@ async fn what_is_delivered_again_or_never_settled_does_not_pile_up() {
     let missed = 400 * 64 - u64::try_from(WAITING_MAX).unwrap();
     assert_eq!(spans.given_up(), missed);
     tokio::time::advance(WAITING_AGE_MAX).await;
-    spans.tick(Instant::now());
+    spans.tick(Instant::now(), &mut Kept::default());
     assert_eq!((spans.waiting_records, spans.waiting.len()), (0, 0));
     let closed = EventKind::Closed {
         side: Side::Client,

@@ -371,7 +371,7 @@ fn join(context: &Context, pending: Pending, detail: Detail, error: Option<Failu
             RequestFacts::Commit {
                 group,
                 member,
-                transactional,
+                transaction,
                 parts,
             },
             Detail::Committed(codes),
@@ -380,11 +380,21 @@ fn join(context: &Context, pending: Pending, detail: Detail, error: Option<Failu
             Facts::Settled(Settled {
                 group,
                 member,
-                transactional,
+                transaction,
                 parts,
             })
         }
         (RequestFacts::Commit { .. }, _) => Facts::None,
+        (
+            RequestFacts::EndTransaction {
+                producer_id,
+                committed,
+            },
+            _,
+        ) if error.is_none() => Facts::TransactionEnded {
+            producer_id,
+            committed,
+        },
         (RequestFacts::SaslHandshake { mechanism }, _) if error.is_some() => Facts::Authenticated {
             mechanism,
             accepted: false,

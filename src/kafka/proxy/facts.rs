@@ -19,6 +19,7 @@ use crate::{
                 CommitPartition, OffsetCommitRequest, OffsetFetchRequest, TxnOffsetCommitRequest,
             },
             sasl::SaslHandshakeRequest,
+            transactions::EndTxnRequest,
         },
     },
 };
@@ -49,9 +50,12 @@ pub(crate) enum RequestFacts {
     Commit {
         group: Name,
         member: Name,
-        transactional: bool,
+        /// Producer id of the transaction it is part of.
+        transaction: Option<i64>,
         parts: Vec<SettledPart>,
     },
+    /// A transaction ends.
+    EndTransaction { producer_id: i64, committed: bool },
     /// A question for positions; the group, where there is only one and the answer will not name it.
     OffsetFetch { group: Option<Name> },
     /// A member joins; `first` = it has no member id yet.
@@ -108,7 +112,7 @@ pub(crate) fn read_request(
             RequestFacts::Commit {
                 group: request.group.into(),
                 member: request.member.into(),
-                transactional: false,
+                transaction: None,
                 parts: commit_parts(shared, &request.topics),
             }
         }
@@ -117,8 +121,15 @@ pub(crate) fn read_request(
             RequestFacts::Commit {
                 group: request.group.into(),
                 member: request.member.into(),
-                transactional: true,
+                transaction: Some(request.producer_id),
                 parts: commit_parts(shared, &request.topics),
+            }
+        }
+        ApiKey::END_TXN => {
+            let request = EndTxnRequest::read(body, version)?;
+            RequestFacts::EndTransaction {
+                producer_id: request.producer.id,
+                committed: request.committed,
             }
         }
         ApiKey::OFFSET_FETCH => {

@@ -93,6 +93,7 @@ impl Sink for ProducedSink<'_> {
             records: 0,
             bytes: 0,
             codec: Codec::None,
+            transaction: None,
             sequence: None,
             base_timestamp_ms: 0,
             max_timestamp_ms: 0,
@@ -115,6 +116,7 @@ impl Sink for ProducedSink<'_> {
                 part.codec = compression::codec(header.codec());
                 part.base_timestamp_ms = base;
                 part.sequence = sequence(*header);
+                part.transaction = header.is_transactional().then_some(header.producer_id);
             }
             part.batches = part.batches.saturating_add(1);
             part.records = part

@@ -105,12 +105,12 @@ pub const fn of(api: ApiKey) -> Policy {
         | ApiKey::LEAVE_GROUP
         | ApiKey::CONSUMER_GROUP_HEARTBEAT
         | ApiKey::SHARE_GROUP_HEARTBEAT
+        | ApiKey::END_TXN
         | ApiKey::SASL_HANDSHAKE => observed(0),
         ApiKey::SASL_AUTHENTICATE
         | ApiKey::INIT_PRODUCER_ID
         | ApiKey::ADD_PARTITIONS_TO_TXN
-        | ApiKey::ADD_OFFSETS_TO_TXN
-        | ApiKey::END_TXN => answer_only(Decode::Observed, false),
+        | ApiKey::ADD_OFFSETS_TO_TXN => answer_only(Decode::Observed, false),
         _ => OPAQUE,
     }
 }

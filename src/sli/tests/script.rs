@@ -250,7 +250,7 @@ impl Script {
             Facts::Settled(Settled {
                 group: group.into(),
                 member: "m".into(),
-                transactional: false,
+                transaction: None,
                 parts: vec![SettledPart {
                     topic: "t".into(),
                     partition,
@@ -407,6 +407,7 @@ pub(super) fn sent(
         records,
         bytes: 100,
         codec: Codec::None,
+        transaction: None,
         sequence,
         base_timestamp_ms: T0,
         max_timestamp_ms: T0,

@@ -1,4 +1,5 @@
-//! Observe mode: not a byte is written, and yet the sidecars of a record's producer and of its consumer speak of the same trace.
+//! Traces that are linked, not one: in observe mode, where not a byte is written and yet the sidecars of a record's producer
+//! and of its consumer derive the same ids; and by transactions, whose inputs are known when their records have gone.
 #![allow(
     clippy::panic,
     clippy::expect_used,
@@ -42,9 +43,9 @@ impl Stage {
         }
     }
 
-    fn sidecar(&self, service: &str) -> Throughline {
+    fn sidecar(&self, mode: &str, service: &str) -> Throughline {
         let spec = ThroughlineSpec::new(&self.kafka.bootstrap(Listener::Plaintext))
-            .mode("observe")
+            .mode(mode)
             .set("otlp.endpoint", &self.collector.grpc())
             .set("otlp.service_name", service)
             .set("sampling.traces_per_second_per_topic", "100000")
@@ -96,6 +97,12 @@ impl Stage {
         let spans = self.named(topic, operation);
         spans.into_iter().flat_map(|span| span.links).collect()
     }
+}
+
+fn pipe(sidecar: &Throughline, shape: &str, rest: &[&str], client: Client) {
+    let bootstrap = sidecar.bootstrap();
+    let at = ["pipe", "--bootstrap", &bootstrap, "--shape", shape];
+    client.run(&[&at[..], rest].concat());
 }
 
 fn position(span: &Span) -> Position {
@@ -159,7 +166,10 @@ fn assert_both_ends_agree(stage: &Stage, topic: &str) -> BTreeMap<Position, Reco
 fn both_ends_derive_the_same_ids_whatever_versions_they_speak() {
     let stage = Stage::start();
     let topic = "observed";
-    let (writer, reader) = (stage.sidecar("writer"), stage.sidecar("reader"));
+    let (writer, reader) = (
+        stage.sidecar("observe", "writer"),
+        stage.sidecar("observe", "reader"),
+    );
     let count = COUNT.to_string();
     for compression in ["none", "lz4"] {
         let topic = format!("{topic}-{compression}");
@@ -180,14 +190,9 @@ fn the_hops_of_an_event_are_traces_linked_to_each_other() {
     let stage = Stage::start();
     stage.kafka.create_topic("raw", 6);
     stage.kafka.create_topic("made", 6);
-    let sidecars = ["source", "middle", "reader"].map(|service| stage.sidecar(service));
+    let sidecars = ["source", "middle", "reader"].map(|service| stage.sidecar("observe", service));
     let [source, middle, reader] = &sidecars;
     let count = COUNT.to_string();
-    let pipe = |sidecar: &Throughline, shape: &str, rest: &[&str], client: Client| {
-        let bootstrap = sidecar.bootstrap();
-        let at = ["pipe", "--bootstrap", &bootstrap, "--shape", shape];
-        client.run(&[&at[..], rest].concat());
-    };
     let first = ["--member", "raw", "--into", "raw", "--count", &count];
     pipe(source, "source", &first, Client::FranzGo);
     let next = ["--topic", "raw", "--group", "made", "--member", "made"];
@@ -216,4 +221,83 @@ fn the_hops_of_an_event_are_traces_linked_to_each_other() {
     for sidecar in sidecars {
         sidecar.terminate();
     }
+}
+
+/// What the value of a record says about it.
+#[derive(serde::Deserialize)]
+struct Truth {
+    id: String,
+    parents: Vec<String>,
+    transaction: Option<String>,
+}
+
+/// The bytes that standard base64 stands for.
+fn bytes_of(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |byte: u8| DIGITS.iter().position(|d| *d == byte);
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0usize, 0);
+    for digit in text.bytes().filter_map(digit) {
+        (bits, count) = (bits << 6 | digit, count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count & 0xff) as u8);
+        }
+    }
+    bytes
+}
+
+fn truth(record: &Record) -> Truth {
+    let json = bytes_of(record.value.as_ref().expect("a value"));
+    serde_json::from_slice(&json).expect("what a pipeline writes")
+}
+
+#[test]
+fn every_record_of_a_transaction_is_linked_to_all_that_the_transaction_read() {
+    let stage = Stage::start();
+    stage.kafka.create_topic("raw", 6);
+    let count = COUNT.to_string();
+    let source = stage.sidecar("inject", "source");
+    let first = ["--member", "raw", "--into", "raw", "--count", &count];
+    pipe(&source, "source", &first, Client::FranzGo);
+    let ids: BTreeMap<Position, (String, String)> = stage
+        .spans("raw", "create")
+        .iter()
+        .map(|span| (position(span), own(span)))
+        .collect();
+    let raw = stage.log("raw");
+    let by_id: BTreeMap<String, &(String, String)> =
+        raw.iter().map(|(at, r)| (truth(r).id, &ids[at])).collect();
+    for client in [Client::Java, Client::Librdkafka, Client::FranzGo] {
+        let made = format!("made-by-{}", client.name());
+        stage.kafka.create_topic(&made, 6);
+        let sidecar = stage.sidecar("inject", "middle");
+        let next = ["--topic", "raw", "--group", &made, "--member", &made];
+        let until = ["--into", &made, "--until", &count];
+        pipe(
+            &sidecar,
+            "transaction",
+            &[&next[..], &until].concat(),
+            client,
+        );
+        sidecar.terminate();
+
+        let log = stage.log(&made);
+        let mut inputs: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+        for record in log.values().map(truth) {
+            let of = inputs
+                .entry(record.transaction.expect("in one"))
+                .or_default();
+            of.extend(record.parents.iter().map(|id| by_id[id].clone()));
+        }
+        let created = stage.spans(&made, "create");
+        assert_eq!(created.len(), COUNT);
+        for span in created {
+            let record = truth(&log[&position(&span)]);
+            let linked: BTreeSet<_> = span.links.iter().cloned().collect();
+            assert_eq!(linked.len(), span.links.len(), "none twice");
+            let wanted = &inputs[&record.transaction.expect("in one")];
+            assert_eq!(&linked, wanted, "{client:?}: {span:?}");
+        }
+    }
+    source.terminate();
 }
