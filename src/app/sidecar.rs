@@ -254,6 +254,7 @@ fn registry(
     let metrics = Metrics::new(&metrics::Settings {
         max_series: config.metrics.max_series.get(),
         latency_bounds: engine.bounds().seconds(),
+        push: false,
     })?;
     metrics.serve_dataplane(Arc::clone(counters), api_label)?;
     metrics.serve_process(&Build {

@@ -38,6 +38,7 @@ fn bench(settings: Settings) -> Bench {
         Metrics::new(&MetricsSettings {
             max_series: 20_000,
             latency_bounds: engine.bounds().seconds(),
+            push: false,
         })
         .unwrap(),
     );
