@@ -101,6 +101,15 @@ pub(super) fn proto_histogram(
     histogram
 }
 
+/// What one series of a family observed, in exponential buckets.
+#[derive(Debug, Clone)]
+pub struct ExponentialSeries {
+    /// Its labels, by name.
+    pub labels: Vec<proto::LabelPair>,
+    /// Its observations.
+    pub histogram: Exponential,
+}
+
 /// The children of one family that have an [`Exponential`]; the registry's own list cannot be asked for more than its fixed
 /// buckets.
 #[derive(Debug, Clone, Default)]
@@ -112,8 +121,8 @@ impl Exponentials {
         children.push(Arc::downgrade(child));
     }
 
-    /// Labels and observations of every child that is still on the page; forgets the others.
-    pub(super) fn gather(&self) -> Vec<(Vec<proto::LabelPair>, Exponential)> {
+    /// Every child that is still on the page; forgets the others.
+    pub(super) fn gather(&self) -> Vec<ExponentialSeries> {
         let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::with_capacity(children.len());
         children.retain(|child| {
@@ -122,7 +131,10 @@ impl Exponentials {
             };
             if let Some(exponential) = &child.exponential {
                 let exponential = exponential.lock().unwrap_or_else(PoisonError::into_inner);
-                all.push((child.labels.clone(), exponential.clone()));
+                all.push(ExponentialSeries {
+                    labels: child.labels.clone(),
+                    histogram: exponential.clone(),
+                });
             }
             true
         });

@@ -27,6 +27,7 @@ use crate::event::{BypassReason, DataplaneCounters};
 pub use catalogue::{Family, Id, Kind, Unit};
 pub use dataplane::ApiName;
 pub use exponential::{Exponential, MAX_BUCKETS, MAX_SCALE};
+pub use histogram::ExponentialSeries;
 pub use process::Build;
 pub use prometheus::proto;
 pub use recorder::{IDLE_LIMIT, Recorder};
@@ -57,7 +58,7 @@ pub struct Pushed {
     /// Families by name; a histogram family here has fixed buckets of its own making, or is among the exponential ones too.
     pub families: Vec<(Id, proto::MetricFamily)>,
     /// Every family that is kept with exponential buckets, and its series.
-    pub exponentials: Vec<(Id, Vec<(Vec<proto::LabelPair>, Exponential)>)>,
+    pub exponentials: Vec<(Id, Vec<ExponentialSeries>)>,
 }
 
 /// All families and their values.

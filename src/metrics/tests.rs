@@ -211,7 +211,7 @@ fn what_is_only_pushed_is_not_on_the_page_and_obeys_the_cap() {
         .unwrap();
     let mut topics: Vec<&str> = durations
         .iter()
-        .map(|(labels, _)| labels[3].value())
+        .map(|series| series.labels[3].value())
         .collect();
     topics.sort_unstable();
     assert_eq!(topics, ["_other", "a"]);
@@ -230,7 +230,7 @@ fn an_exponential_histogram_has_the_count_and_the_sum_of_the_page_and_goes_with_
         let found = pushed.exponentials.into_iter();
         let mut found = found.filter(|(id, _)| *id == Id::ProduceDuration);
         let (_, series) = found.next().unwrap();
-        series.into_iter().map(|(_, series)| series).collect()
+        series.into_iter().map(|one| one.histogram).collect()
     };
     let shown = metrics.gather();
     let (_, page) = shown
