@@ -278,7 +278,7 @@ fn keys_of_later_versions_are_refused_only_where_they_say_something() {
     Case::file("redaction:\nowners: []\ndead_letter: {topics: , categories: }\nkafka: {sasl: {mechanism: }}\n").load();
     for given in [
         "schema: {format: auto}",
-        "otlp: {metrics: true}",
+        "otlp: {logs: true}",
         "sampling: {always: [slow]}",
         "redaction: {headers: [a]}",
         "dead_letter: {topics: a}",

@@ -78,6 +78,7 @@ async fn fixture() -> Fixture {
         Metrics::new(&Settings {
             max_series: 1000,
             latency_bounds: engine.bounds().seconds(),
+            push: false,
         })
         .unwrap(),
     );

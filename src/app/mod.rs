@@ -6,6 +6,7 @@
 mod check;
 mod control;
 mod demo;
+mod exporting;
 mod logging;
 mod opener;
 mod settings;

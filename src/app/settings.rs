@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::{
-    config::{self, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, TlsConfig},
+    config::{
+        self, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, OtlpConfig,
+        TlsConfig,
+    },
     export::otlp,
     kafka::{
         dial::{
@@ -88,31 +91,66 @@ fn lineage(config: &Config) -> LineageSettings {
         },
         business: BusinessIds::new(ids.collect()),
         hold: lineage.hold,
-        traces: otlp(config).is_some(),
+        traces: otlp(config, Signal::Traces).is_some(),
     }
 }
 
-/// Where traces go; `None` where nobody named a collector.
-pub(crate) fn otlp(config: &Config) -> Option<otlp::Settings> {
+/// What leaves over OTLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Spans.
+    Traces,
+    /// The families of the page, pushed.
+    Metrics,
+}
+
+impl Signal {
+    fn asked_for(self, otlp: &OtlpConfig) -> bool {
+        match self {
+            Self::Traces => otlp.traces,
+            Self::Metrics => otlp.metrics,
+        }
+    }
+
+    /// Variables for the endpoint and the protocol: the signal's own, which wins, and that for all.
+    fn variables(self) -> [[&'static str; 2]; 2] {
+        match self {
+            Self::Traces => [
+                [
+                    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                    "OTEL_EXPORTER_OTLP_ENDPOINT",
+                ],
+                [
+                    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+                    "OTEL_EXPORTER_OTLP_PROTOCOL",
+                ],
+            ],
+            Self::Metrics => [
+                [
+                    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                    "OTEL_EXPORTER_OTLP_ENDPOINT",
+                ],
+                [
+                    "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+                    "OTEL_EXPORTER_OTLP_PROTOCOL",
+                ],
+            ],
+        }
+    }
+}
+
+/// Where a signal goes; `None` where it is not asked for, or nobody named a collector.
+pub(crate) fn otlp(config: &Config, signal: Signal) -> Option<otlp::Settings> {
     let otlp = &config.otlp;
     let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let named = otlp.endpoint.is_some()
-        || [
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
-        ]
-        .into_iter()
-        .any(|name| variable(name).is_some());
-    if !otlp.traces || !named {
+    let [endpoints, protocols] = signal.variables();
+    let named = otlp.endpoint.is_some() || endpoints.into_iter().any(|n| variable(n).is_some());
+    if !signal.asked_for(otlp) || !named {
         return None;
     }
-    let of_environment = || {
-        let said = variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-            .or_else(|| variable("OTEL_EXPORTER_OTLP_PROTOCOL"));
-        match said.as_deref() {
-            Some("http/protobuf") => otlp::Protocol::HttpProtobuf,
-            _ => otlp::Protocol::Grpc,
-        }
+    let of_environment = || match protocols.into_iter().find_map(variable).as_deref() {
+        Some("http/protobuf") => otlp::Protocol::HttpProtobuf,
+        _ => otlp::Protocol::Grpc,
     };
     let protocol = otlp
         .protocol

@@ -18,21 +18,27 @@ use tokio::{
     time::Instant,
 };
 
-use super::{control::Switches, logging::Level, opener::Opener, settings, watch as watching};
+use super::{
+    control::Switches,
+    exporting::Exporting,
+    logging::Level,
+    opener::Opener,
+    settings::{self, Signal},
+    watch as watching,
+};
 use crate::{
     admin::{self, Readiness, Sources, Token},
     config::Config,
     event::DataplaneCounters,
-    export::otlp::{self, OtlpError},
+    export::otlp::OtlpError,
     kafka::{
         dial::tls::TlsError,
         proxy::{Handle, Proxy},
         wire::api::ApiKey,
     },
     metrics::{self, Build, CatalogueError, Metrics},
-    pipeline::{self, Tracing, Worker},
+    pipeline,
     sli::{Engine, TooManyThresholds},
-    span::Spans,
 };
 
 /// Time for telemetry to take what is queued when the sidecar stops.
@@ -51,7 +57,7 @@ pub(crate) enum StartError {
     Tls(TlsError),
     /// The objectives ask for more histogram bounds than there may be.
     Objectives(TooManyThresholds),
-    /// Traces cannot be exported as asked.
+    /// Traces or metrics cannot be exported as asked.
     Otlp(OtlpError),
     /// A fault of this build.
     Catalogue(CatalogueError),
@@ -109,7 +115,7 @@ pub(crate) struct Sidecar {
     handle: Handle,
     running: JoinHandle<()>,
     worker: JoinHandle<()>,
-    exporter: Option<JoinHandle<()>>,
+    exporting: Exporting,
     stop: watch::Sender<bool>,
 }
 
@@ -166,7 +172,8 @@ impl Sidecar {
         for listener in admin_listeners {
             telemetry.spawn(serve_admin(listener, Arc::clone(&sources), stopped.clone()));
         }
-        let exporter = trace(config, &metrics, telemetry, &handle, &mut worker)?;
+        let exporting = Exporting::start(config, &metrics, telemetry, &handle, &mut worker)
+            .map_err(StartError::Otlp)?;
         let worker = telemetry.spawn(worker.run(until_true(stopped.clone())));
         let eye = watching::Watch {
             handle: handle.clone(),
@@ -188,7 +195,7 @@ impl Sidecar {
             handle,
             running,
             worker,
-            exporter,
+            exporting,
             stop,
         })
     }
@@ -206,39 +213,8 @@ impl Sidecar {
         {
             tracing::warn!("telemetry did not finish in time; the last events are lost");
         }
-        if let Some(exporter) = self.exporter
-            && tokio::time::timeout(FLUSH_TIMEOUT, exporter).await.is_err()
-        {
-            tracing::warn!("the collector did not take the last spans in time; they are lost");
-        }
+        self.exporting.finish().await;
     }
-}
-
-/// Makes the worker make spans, and what sends them; `None` where nobody named a collector, or the system has no randomness
-/// for ids.
-fn trace(
-    config: &Config,
-    metrics: &Metrics,
-    telemetry: &Runtime,
-    proxy: &Handle,
-    worker: &mut Worker,
-) -> Result<Option<JoinHandle<()>>, StartError> {
-    let Some(to) = settings::otlp(config) else {
-        return Ok(None);
-    };
-    let _on = telemetry.enter();
-    let (queue, exporter) = otlp::traces(&to, metrics).map_err(StartError::Otlp)?;
-    let Some(spans) = Spans::new() else {
-        tracing::error!("the operating system gives no randomness: no traces are exported");
-        return Ok(None);
-    };
-    worker.trace(Tracing {
-        spans,
-        sink: Box::new(queue),
-        cluster: proxy.cluster_id(),
-        given_up: metrics.dropped("traces", "never_settled"),
-    });
-    Ok(Some(telemetry.spawn(exporter.run())))
 }
 
 /// Resolves once the value is true, or nobody is left who could set it.
@@ -254,6 +230,7 @@ fn registry(
     let metrics = Metrics::new(&metrics::Settings {
         max_series: config.metrics.max_series.get(),
         latency_bounds: engine.bounds().seconds(),
+        push: settings::otlp(config, Signal::Metrics).is_some(),
     })?;
     metrics.serve_dataplane(Arc::clone(counters), api_label)?;
     metrics.serve_process(&Build {

@@ -1,4 +1,4 @@
-//! `otlp:` - where traces go.
+//! `otlp:` - where traces and metrics go.
 //!
 //! Here so that headers, which may hold a token, have one type that never prints itself. Must not connect to anything.
 
@@ -66,10 +66,12 @@ pub struct OtlpConfig {
     pub headers_file: Option<PathBuf>,
     /// Sent with every export.
     pub headers: OtlpHeaders,
-    /// What the traces call this program; `None` = `OTEL_SERVICE_NAME` says.
+    /// What traces and metrics call this program; `None` = `OTEL_SERVICE_NAME` says.
     pub service_name: Option<String>,
     /// Whether traces are exported, where there is an endpoint.
     pub traces: bool,
+    /// Whether metrics are pushed, where there is an endpoint.
+    pub metrics: bool,
 }
 
 impl Default for OtlpConfig {
@@ -81,6 +83,7 @@ impl Default for OtlpConfig {
             headers: OtlpHeaders::default(),
             service_name: None,
             traces: true,
+            metrics: false,
         }
     }
 }
@@ -97,6 +100,7 @@ impl OtlpConfig {
             headers: headers.unwrap_or_default(),
             service_name: section.optional("service_name", text(service_name)),
             traces: section.or("traces", default.traces, boolean),
+            metrics: section.or("metrics", default.metrics, boolean),
         }
     }
 
@@ -107,6 +111,7 @@ impl OtlpConfig {
             "headers_file": self.headers_file,
             "service_name": self.service_name,
             "traces": self.traces,
+            "metrics": self.metrics,
         })
     }
 }

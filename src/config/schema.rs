@@ -82,7 +82,7 @@ const OTLP: &[Key] = &[
     key("headers_file", One),
     key("service_name", One),
     key("traces", One),
-    key("metrics", Later),
+    key("metrics", One),
     key("logs", Later),
 ];
 

@@ -1,4 +1,4 @@
-//! What leaves: gathered families as a scraper asked for them, and spans over OTLP.
+//! What leaves: gathered families as a scraper asked for them, and spans and metrics over OTLP.
 //!
 //! A page's format and compression follow its request headers; it is pure over what `metrics` gathers. Must not gather twice for one answer, nor add a family of its own.
 
@@ -35,7 +35,7 @@ pub fn page(metrics: &Metrics, accept: Option<&str>, accept_encoding: Option<&st
     let text = encode(&families, &metrics.cluster(), format, &NoExemplars);
     let content_type = format.content_type();
     if accepts_gzip(accept_encoding)
-        && let Some(body) = gzip(&text)
+        && let Some(body) = gzip(text.as_bytes())
     {
         return Page {
             content_type,
@@ -50,8 +50,8 @@ pub fn page(metrics: &Metrics, accept: Option<&str>, accept_encoding: Option<&st
     }
 }
 
-fn gzip(text: &str) -> Option<Vec<u8>> {
+fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(text.as_bytes()).ok()?;
+    encoder.write_all(bytes).ok()?;
     encoder.finish().ok()
 }

@@ -1,8 +1,13 @@
-//! Traces over OTLP: a bounded queue, batches, retries, and a count of what was lost.
+//! Traces over OTLP: a bounded queue, batches, retries, and a count of what was lost. Metrics over OTLP: [`metrics`].
 //!
 //! The exporter itself is opentelemetry-otlp's, over gRPC or HTTP, with its retry policy; `OTEL_EXPORTER_OTLP_*` and
 //! `OTEL_RESOURCE_ATTRIBUTES` are honoured. A collector that is slow or away costs spans, never memory or traffic. Must not
 //! decide what a span says.
+
+mod data;
+mod environment;
+mod push;
+mod transport;
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -18,6 +23,8 @@ use opentelemetry_sdk::{
     trace::{SpanData, SpanExporter as _},
 };
 use tokio::sync::mpsc;
+
+pub use push::{Pusher, metrics};
 
 use super::http::Client;
 use crate::{
@@ -37,7 +44,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const RETRIES: usize = 3;
 /// Where HTTP collectors take traces.
 const TRACES_PATH: &str = "/v1/traces";
-/// Between two warnings about a collector that does not take spans.
+/// Between two warnings about a collector that does not take what it is sent.
 const NOTICE: Duration = Duration::from_secs(60);
 
 /// How OTLP travels.
@@ -50,7 +57,7 @@ pub enum Protocol {
     HttpProtobuf,
 }
 
-/// Where traces go.
+/// Where a signal goes.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// URL of the collector; `None` = `OTEL_EXPORTER_OTLP_*` says.
@@ -59,7 +66,7 @@ pub struct Settings {
     pub protocol: Protocol,
     /// Sent with every request, for authentication.
     pub headers: Vec<(String, String)>,
-    /// What traces call this program; `None` = `OTEL_SERVICE_NAME` says.
+    /// What traces and metrics call this program; `None` = `OTEL_SERVICE_NAME` says.
     pub service_name: Option<String>,
     /// What is said of this program beside `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.
     pub attributes: Vec<(&'static str, String)>,
@@ -139,15 +146,7 @@ pub fn traces(settings: &Settings, metrics: &Metrics) -> Result<(Queue, Exporter
         Protocol::Grpc => grpc(settings)?,
         Protocol::HttpProtobuf => http(settings)?,
     };
-    let own = settings
-        .attributes
-        .iter()
-        .map(|(key, value)| KeyValue::new(*key, value.clone()));
-    let mut resource = Resource::builder().with_attributes(own);
-    if let Some(name) = &settings.service_name {
-        resource = resource.with_service_name(name.clone());
-    }
-    exporter.set_resource(&resource.build());
+    exporter.set_resource(&resource(settings));
     let (sender, spans) = mpsc::channel(QUEUE_SPANS);
     let queue = Queue {
         spans: sender,
@@ -160,6 +159,19 @@ pub fn traces(settings: &Settings, metrics: &Metrics) -> Result<(Queue, Exporter
         failures: metrics.export_failures("traces"),
     };
     Ok((queue, exporter))
+}
+
+/// What is said of this program.
+fn resource(settings: &Settings) -> Resource {
+    let own = settings
+        .attributes
+        .iter()
+        .map(|(key, value)| KeyValue::new(*key, value.clone()));
+    let mut resource = Resource::builder().with_attributes(own);
+    if let Some(name) = &settings.service_name {
+        resource = resource.with_service_name(name.clone());
+    }
+    resource.build()
 }
 
 fn retries() -> RetryPolicy {

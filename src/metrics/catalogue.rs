@@ -36,6 +36,8 @@ pub enum Buckets {
     Latency,
     /// Counts of records.
     Records,
+    /// None: the family is only pushed, with exponential buckets.
+    Exponential,
 }
 
 /// Base unit of the value; one per family.
@@ -82,6 +84,8 @@ pub enum Area {
     Access,
     /// Throughline itself.
     Health,
+    /// The instruments of OpenTelemetry's messaging conventions: pushed over OTLP under their own names, never on the page.
+    Conventions,
 }
 
 impl Area {
@@ -95,6 +99,7 @@ impl Area {
             Self::Consumer => "consumer",
             Self::Access => "access",
             Self::Health => "own health",
+            Self::Conventions => "semantic conventions",
         }
     }
 }
@@ -116,6 +121,14 @@ pub struct Family {
     pub help: &'static str,
     /// Bounds, for histograms.
     pub buckets: Buckets,
+}
+
+impl Family {
+    /// Whether it is not on the page but only pushed, under another name.
+    #[must_use]
+    pub const fn only_pushed(&self) -> bool {
+        matches!(self.area, Area::Conventions)
+    }
 }
 
 /// Labels whose values come from outside and are therefore capped; all others have bounded value sets in code.
@@ -141,7 +154,7 @@ macro_rules! families {
         }
 
         impl Id {
-            /// All families, in the order of the README.
+            /// All families, in the order of the README; those that are only pushed are not in it.
             pub const ALL: &'static [Self] = &[$(Self::$id,)*];
 
             /// Its entry.
@@ -289,6 +302,15 @@ families! {
         "Open file descriptors";
     ProcessStart "process_start_time_seconds" Gauge Seconds Health [] Latency
         "Start of the process since the Unix epoch";
+
+    OperationDuration "throughline_operation_duration_seconds" Histogram Seconds Conventions ["operation" "topic" "group" "error"] Exponential
+        "Duration of messaging operation initiated by a producer or consumer client";
+    ProcessDuration "throughline_process_duration_seconds" Histogram Seconds Conventions ["operation" "topic" "group" "error"] Exponential
+        "Duration of processing operation";
+    SentMessages "throughline_sent_messages_total" Counter One Conventions ["operation" "topic" "group" "error"] Exponential
+        "Number of messages producer attempted to send to the broker";
+    ConsumedMessages "throughline_consumed_messages_total" Counter One Conventions ["operation" "topic" "group" "error"] Exponential
+        "Number of messages that were delivered to the application";
 }
 
 /// The README's table, Markdown.
@@ -296,7 +318,8 @@ families! {
 pub fn markdown() -> String {
     let mut out =
         String::from("| area | family | kind | labels | meaning |\n|---|---|---|---|---|\n");
-    for family in Id::ALL.iter().map(|id| id.family()) {
+    let all = Id::ALL.iter().map(|id| id.family());
+    for family in all.filter(|family| !family.only_pushed()) {
         let labels: Vec<String> = family.labels.iter().map(|l| format!("`{l}`")).collect();
         out.push_str(&format!(
             "| {} | `{}` | {} | {} | {} |\n",
@@ -355,7 +378,8 @@ mod tests {
     #[test]
     fn the_table_names_every_family_once() {
         let table = markdown();
-        assert_eq!(table.lines().count(), Id::ALL.len() + 2);
+        let shown = Id::ALL.iter().filter(|id| !id.family().only_pushed());
+        assert_eq!(table.lines().count(), shown.count() + 2);
         assert!(table.contains(
             "| SLI | `throughline_sli_events_total` | counter | `sli` `topic` `group` `stage` |"
         ));

@@ -2,10 +2,11 @@
 //!
 //! A fetched batch is often a thousand records of one latency: the `prometheus` crate's own histogram would be called a
 //! thousand times. Counts and sum are plain atomics, and the total is the sum of the buckets, so a page never shows a count
-//! that contradicts its buckets. Must not know what is measured.
+//! that contradicts its buckets. Where metrics are pushed, each child keeps an [`Exponential`] too. Must not know what is
+//! measured.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError, Weak,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -14,6 +15,8 @@ use prometheus::{
     proto,
 };
 
+use super::exponential::Exponential;
+
 #[derive(Debug)]
 struct Cells {
     bounds: Arc<[f64]>,
@@ -21,6 +24,7 @@ struct Cells {
     over: AtomicU64,
     sum_bits: AtomicU64,
     labels: Vec<proto::LabelPair>,
+    exponential: Option<Mutex<Exponential>>,
 }
 
 /// One child of a histogram family; clones share their cells.
@@ -31,6 +35,10 @@ impl Histogram {
     /// Adds `count` observations of `value`.
     pub(super) fn observe(&self, value: f64, count: u64) {
         let cells = &*self.0;
+        if let Some(exponential) = &cells.exponential {
+            let mut exponential = exponential.lock().unwrap_or_else(PoisonError::into_inner);
+            exponential.observe(value, count);
+        }
         let slot = cells.bounds.partition_point(|bound| *bound < value);
         cells
             .counts
@@ -93,10 +101,53 @@ pub(super) fn proto_histogram(
     histogram
 }
 
+/// What one series of a family observed, in exponential buckets.
+#[derive(Debug, Clone)]
+pub struct ExponentialSeries {
+    /// Its labels, by name.
+    pub labels: Vec<proto::LabelPair>,
+    /// Its observations.
+    pub histogram: Exponential,
+}
+
+/// The children of one family that have an [`Exponential`]; the registry's own list cannot be asked for more than its fixed
+/// buckets.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Exponentials(Arc<Mutex<Vec<Weak<Cells>>>>);
+
+impl Exponentials {
+    fn add(&self, child: &Arc<Cells>) {
+        let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        children.push(Arc::downgrade(child));
+    }
+
+    /// Every child that is still on the page; forgets the others.
+    pub(super) fn gather(&self) -> Vec<ExponentialSeries> {
+        let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::with_capacity(children.len());
+        children.retain(|child| {
+            let Some(child) = child.upgrade() else {
+                return false;
+            };
+            if let Some(exponential) = &child.exponential {
+                let exponential = exponential.lock().unwrap_or_else(PoisonError::into_inner);
+                all.push(ExponentialSeries {
+                    labels: child.labels.clone(),
+                    histogram: exponential.clone(),
+                });
+            }
+            true
+        });
+        all
+    }
+}
+
 /// Makes children with the family's bounds.
 #[derive(Debug, Clone)]
 pub(super) struct Builder {
     pub(super) bounds: Arc<[f64]>,
+    /// Where children with an [`Exponential`] are listed; `None` = they have none.
+    pub(super) exponentials: Option<Exponentials>,
 }
 
 impl MetricVecBuilder for Builder {
@@ -116,12 +167,17 @@ impl MetricVecBuilder for Builder {
             })
             .collect();
         labels.sort_by(|a, b| a.name().cmp(b.name()));
-        Ok(Histogram(Arc::new(Cells {
+        let cells = Arc::new(Cells {
             bounds: Arc::clone(&self.bounds),
             counts: self.bounds.iter().map(|_| AtomicU64::new(0)).collect(),
             over: AtomicU64::new(0),
             sum_bits: AtomicU64::new(0_f64.to_bits()),
             labels,
-        })))
+            exponential: self.exponentials.is_some().then(Mutex::default),
+        });
+        if let Some(exponentials) = &self.exponentials {
+            exponentials.add(&cells);
+        }
+        Ok(Histogram(cells))
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! [`Metrics`] is shared with the exporter and gathers; [`Recorder`] belongs to the cold worker and writes. The constant label
 //! `cluster` is kept here and put on at encoding time, because its value (the cluster id) is known only after the first
-//! answer of a broker. Must not know what an SLI is, nor how a page is encoded.
+//! answer of a broker. What is only pushed has a registry of its own, made where something is pushed. Must not know what an SLI
+//! is, nor how a page is encoded.
 
 pub mod catalogue;
 mod dataplane;
+mod exponential;
 mod histogram;
 mod process;
 mod recorder;
@@ -24,12 +26,14 @@ use crate::event::{BypassReason, DataplaneCounters};
 
 pub use catalogue::{Family, Id, Kind, Unit};
 pub use dataplane::ApiName;
+pub use exponential::{Exponential, MAX_BUCKETS, MAX_SCALE};
+pub use histogram::ExponentialSeries;
 pub use process::Build;
 pub use prometheus::proto;
 pub use recorder::{IDLE_LIMIT, Recorder};
 
 use catalogue::Buckets;
-use histogram::Builder;
+use histogram::{Builder, Exponentials};
 use recorder::{HistogramVec, Store};
 
 /// Bounds of histograms that count records.
@@ -44,16 +48,35 @@ pub struct Settings {
     pub max_series: usize,
     /// Upper bounds of latency histograms, seconds, ascending.
     pub latency_bounds: Vec<f64>,
+    /// Whether the families are pushed too: only then there are exponential histograms and what is only pushed.
+    pub push: bool,
+}
+
+/// Everything there is to push. Label `cluster` not included.
+#[derive(Debug)]
+pub struct Pushed {
+    /// Families by name; a histogram family here has fixed buckets of its own making, or is among the exponential ones too.
+    pub families: Vec<(Id, proto::MetricFamily)>,
+    /// Every family that is kept with exponential buckets, and its series.
+    pub exponentials: Vec<(Id, Vec<ExponentialSeries>)>,
 }
 
 /// All families and their values.
 pub struct Metrics {
     registry: Registry,
+    push: Option<Push>,
     stores: Arc<[(Id, Option<Store>)]>,
     dropped: IntCounterVec,
     export_failures: IntCounterVec,
     cluster: ArcSwap<String>,
     max_series: usize,
+}
+
+/// What is kept only where something is pushed.
+#[derive(Default)]
+struct Push {
+    registry: Registry,
+    exponentials: Vec<(Id, Exponentials)>,
 }
 
 impl fmt::Debug for Metrics {
@@ -90,9 +113,10 @@ impl Metrics {
     /// Where the catalogue holds a name or label that is not allowed.
     pub fn new(settings: &Settings) -> Result<Self, CatalogueError> {
         let registry = Registry::new();
+        let mut push = settings.push.then(Push::default);
         let mut stores = Vec::new();
         for id in Id::ALL.iter().copied() {
-            stores.push((id, store(&registry, settings, id)?));
+            stores.push((id, store(&registry, &mut push, settings, id)?));
         }
         let family = Id::TelemetryDropped.family();
         let dropped = IntCounterVec::new(opts(family), family.labels)?;
@@ -102,6 +126,7 @@ impl Metrics {
         register(&registry, Box::new(export_failures.clone()))?;
         Ok(Self {
             registry,
+            push,
             stores: stores.into(),
             dropped,
             export_failures,
@@ -163,18 +188,43 @@ impl Metrics {
     /// Every family that has series, by name, each with its catalogue entry. Label `cluster` not included.
     #[must_use]
     pub fn gather(&self) -> Vec<(&'static Family, proto::MetricFamily)> {
+        let known = |gathered: proto::MetricFamily| {
+            let id = named(gathered.name())?;
+            Some((id.family(), gathered))
+        };
         self.registry
             .gather()
             .into_iter()
-            .filter_map(|gathered| {
-                Id::ALL
-                    .iter()
-                    .map(|id| id.family())
-                    .find(|family| family.name == gathered.name())
-                    .map(|family| (family, gathered))
-            })
+            .filter_map(known)
             .collect()
     }
+
+    /// Everything there is to push; nothing where [`Settings::push`] is off.
+    #[must_use]
+    pub fn gather_pushed(&self) -> Pushed {
+        let mut pushed = Pushed {
+            families: Vec::new(),
+            exponentials: Vec::new(),
+        };
+        let Some(push) = &self.push else {
+            return pushed;
+        };
+        let gathered = self.registry.gather().into_iter();
+        pushed.families = gathered
+            .chain(push.registry.gather())
+            .filter_map(|gathered| Some((named(gathered.name())?, gathered)))
+            .collect();
+        let exponentials = push.exponentials.iter();
+        pushed.exponentials = exponentials
+            .map(|(id, children)| (*id, children.gather()))
+            .collect();
+        pushed
+    }
+}
+
+fn named(name: &str) -> Option<Id> {
+    let mut all = Id::ALL.iter().copied();
+    all.find(|id| id.family().name == name)
 }
 
 /// Handle on one `telemetry_dropped_total` series; adding is one atomic operation.
@@ -207,11 +257,15 @@ fn register(registry: &Registry, collector: Box<dyn Collector>) -> Result<(), Ca
 }
 
 fn store(
-    registry: &Registry,
+    page: &Registry,
+    push: &mut Option<Push>,
     settings: &Settings,
     id: Id,
 ) -> Result<Option<Store>, CatalogueError> {
     let family = id.family();
+    if family.only_pushed() && push.is_none() {
+        return Ok(None);
+    }
     let Some(kind) = recorder::storage_of(id) else {
         return Ok(None);
     };
@@ -232,12 +286,21 @@ fn store(
             let bounds: Arc<[f64]> = match family.buckets {
                 Buckets::Latency => settings.latency_bounds.as_slice().into(),
                 Buckets::Records => RECORD_BOUNDS.as_slice().into(),
+                Buckets::Exponential => [].into(),
             };
+            let exponentials = push.as_mut().map(|push| {
+                let children = Exponentials::default();
+                push.exponentials.push((id, children.clone()));
+                children
+            });
             let count = bounds.len();
             let labels = family.labels.iter().map(|l| (*l).to_owned()).collect();
             let vec = MetricVec::create(
                 MetricType::HISTOGRAM,
-                Builder { bounds },
+                Builder {
+                    bounds,
+                    exponentials,
+                },
                 opts(family).variable_labels(labels),
             )?;
             let store = Store::Histogram(HistogramVec {
@@ -246,6 +309,10 @@ fn store(
             });
             (store, Box::new(vec))
         }
+    };
+    let registry = match push {
+        Some(push) if family.only_pushed() => &push.registry,
+        _ => page,
     };
     register(registry, collector)?;
     Ok(Some(store))

@@ -109,6 +109,13 @@ impl Recorder {
         }
     }
 
+    /// Whether there is anyone for families that are only pushed.
+    #[must_use]
+    pub fn pushes(&self) -> bool {
+        let kept = self.stores.get(Id::SentMessages as usize);
+        kept.is_some_and(|(_, store)| store.is_some())
+    }
+
     /// Says what time it is for everything written from now on.
     pub fn set_now(&mut self, now: Instant) {
         self.now = now;

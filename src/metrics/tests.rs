@@ -8,6 +8,16 @@ fn metrics(max_series: usize) -> Metrics {
     Metrics::new(&Settings {
         max_series,
         latency_bounds: vec![0.1, 0.5, 1.0],
+        push: false,
+    })
+    .unwrap()
+}
+
+fn pushing(max_series: usize) -> Metrics {
+    Metrics::new(&Settings {
+        max_series,
+        latency_bounds: vec![0.1, 0.5, 1.0],
+        push: true,
     })
     .unwrap()
 }
@@ -157,4 +167,81 @@ fn a_histogram_takes_many_observations_at_once_and_its_count_is_the_sum_of_its_b
     assert_eq!(counts, [0, 1000, 1001]);
     assert_eq!(histogram.get_sample_count(), 1003);
     assert!((histogram.get_sample_sum() - 518.51).abs() < 1e-9);
+}
+
+#[test]
+fn without_a_push_there_is_nothing_to_push_and_nothing_more_is_kept() {
+    let metrics = metrics(100);
+    let mut recorder = metrics.recorder(Instant::now());
+    assert!(!recorder.pushes());
+    recorder.observe(Id::ProduceDuration, &["t"], 0.2, 1);
+    recorder.add(Id::SentMessages, &["send", "t", "", ""], 1);
+    let pushed = metrics.gather_pushed();
+    assert!(pushed.families.is_empty() && pushed.exponentials.is_empty());
+    // Three bounds, the rest, sum and count of the one histogram.
+    assert_eq!(recorder.series(), 6);
+}
+
+#[test]
+fn what_is_only_pushed_is_not_on_the_page_and_obeys_the_cap() {
+    let metrics = pushing(6);
+    let mut recorder = metrics.recorder(Instant::now());
+    assert!(recorder.pushes());
+    recorder.observe(Id::OperationDuration, &["send", "a", "", ""], 0.2, 1);
+    recorder.add(Id::SentMessages, &["send", "a", "", ""], 3);
+    recorder.observe(Id::OperationDuration, &["send", "b", "", ""], 0.2, 1);
+    let shown = metrics.gather();
+    assert!(shown.iter().all(|(family, _)| !family.only_pushed()));
+    let capped = [("family", Id::OperationDuration.family().name)];
+    assert_eq!(
+        value(&metrics, "throughline_series_capped_total", &capped),
+        Some(1.0)
+    );
+    let pushed = metrics.gather_pushed();
+    let (_, sent) = pushed
+        .families
+        .iter()
+        .find(|(id, _)| *id == Id::SentMessages)
+        .unwrap();
+    assert_eq!(sent.get_metric()[0].get_counter().get_value(), 3.0);
+    let (_, durations) = pushed
+        .exponentials
+        .iter()
+        .find(|(id, _)| *id == Id::OperationDuration)
+        .unwrap();
+    let mut topics: Vec<&str> = durations
+        .iter()
+        .map(|series| series.labels[3].value())
+        .collect();
+    topics.sort_unstable();
+    assert_eq!(topics, ["_other", "a"]);
+}
+
+#[test]
+fn an_exponential_histogram_has_the_count_and_the_sum_of_the_page_and_goes_with_its_series() {
+    let metrics = pushing(100);
+    let start = Instant::now();
+    let mut recorder = metrics.recorder(start);
+    for (value, count) in [(0.1, 3), (0.7, 1), (0.003, 1000), (0.1, 1)] {
+        recorder.observe(Id::ProduceDuration, &["t"], value, count);
+    }
+    let series = || -> Vec<Exponential> {
+        let pushed = metrics.gather_pushed();
+        let found = pushed.exponentials.into_iter();
+        let mut found = found.filter(|(id, _)| *id == Id::ProduceDuration);
+        let (_, series) = found.next().unwrap();
+        series.into_iter().map(|one| one.histogram).collect()
+    };
+    let shown = metrics.gather();
+    let (_, page) = shown
+        .iter()
+        .find(|(f, _)| f.name == "throughline_produce_duration_seconds")
+        .unwrap();
+    let page = page.get_metric()[0].get_histogram();
+    let [exponential] = series().try_into().unwrap();
+    assert_eq!(exponential.count(), page.get_sample_count());
+    assert_eq!(exponential.sum().to_bits(), page.get_sample_sum().to_bits());
+    recorder.set_now(start + IDLE_LIMIT);
+    recorder.expire();
+    assert!(series().is_empty());
 }

@@ -4,6 +4,7 @@
 //! and owns everything that has state. What does not fit is dropped and counted. Must not know a protocol: batches are opened
 //! by whoever implements [`RecordOpener`].
 
+mod conventions;
 mod decode;
 mod gauges;
 mod hot;

@@ -2,7 +2,9 @@
 //!
 //! Must not decide anything.
 
-use super::names::Names;
+use std::time::Duration;
+
+use super::{conventions, names::Names};
 use crate::{
     event::Name,
     metrics::{Id, Recorder},
@@ -34,6 +36,7 @@ impl Sink for Recording<'_> {
                 records,
                 bytes,
             } => {
+                conventions::published(topic, records, self.recorder, self.names);
                 let topic = self.names.label(topic);
                 self.recorder.add(Id::ProducedRecords, &[&*topic], records);
                 self.recorder.add(Id::ProducedBytes, &[&*topic], bytes);
@@ -56,15 +59,7 @@ impl Sink for Recording<'_> {
                 group,
                 took,
                 count,
-            } => {
-                let (topic, group) = self.pair(topic, group);
-                self.recorder.observe(
-                    Id::ProcessingDuration,
-                    &[&*topic, &*group],
-                    took.as_secs_f64(),
-                    count,
-                );
-            }
+            } => self.processed(topic, group, took, count),
             Measure::Rebalanced {
                 group,
                 reason,
@@ -95,10 +90,21 @@ impl Recording<'_> {
     }
 
     fn delivered(&mut self, topic: &Name, group: &Name, records: u64, bytes: u64) {
+        conventions::delivered((topic, group), records, self.recorder, self.names);
         let (topic, group) = self.pair(topic, group);
         let labels = [&*topic, &*group];
         self.recorder.add(Id::DeliveredRecords, &labels, records);
         self.recorder.add(Id::DeliveredBytes, &labels, bytes);
+    }
+
+    fn processed(&mut self, topic: &Name, group: &Name, took: Duration, count: u64) {
+        let pair = (topic, group);
+        conventions::processed(pair, took, count, self.recorder, self.names);
+        let (topic, group) = self.pair(topic, group);
+        let labels = [&*topic, &*group];
+        let seconds = took.as_secs_f64();
+        self.recorder
+            .observe(Id::ProcessingDuration, &labels, seconds, count);
     }
 
     fn judged(&mut self, series: &Series, good: u64, bad: u64) {

@@ -1,6 +1,6 @@
 //! From events on the hot side to series and snapshots.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use regex::Regex;
@@ -11,10 +11,10 @@ use crate::{
     event::{
         Answer, BatchFact, BatchKind, CapturedBatch, Codec, Connection, Delivered, DeliveredPart,
         Event, EventKind, Facts, Failure, FaultClass, Membership, MembershipChange, Observer,
-        Produced, ProducedPart, PublishOutcome, Settled, SettledPart, Stamp,
+        Produced, ProducedPart, PublishOutcome, Settled, SettledPart, Side, Stamp, Unanswered,
     },
     export,
-    metrics::Settings as MetricsSettings,
+    metrics::{Kind, Settings as MetricsSettings, proto},
 };
 
 #[derive(Debug)]
@@ -33,11 +33,16 @@ struct Bench {
 }
 
 fn bench(settings: Settings) -> Bench {
+    bench_that(settings, false)
+}
+
+fn bench_that(settings: Settings, push: bool) -> Bench {
     let engine = Engine::new(Vec::new()).unwrap();
     let metrics = Arc::new(
         Metrics::new(&MetricsSettings {
             max_series: 20_000,
             latency_bounds: engine.bounds().seconds(),
+            push,
         })
         .unwrap(),
     );
@@ -468,4 +473,131 @@ fn a_latency_of_a_thousand_records_is_one_observation_of_a_thousand() {
     bench.take(vec![answered(now, "Fetch", facts)]);
     let count = "throughline_end_to_end_latency_seconds_count{group=\"_none\",stage=\"fetched\",topic=\"t\"}";
     assert_eq!(bench.value(count), Some(2.0));
+}
+
+/// What is only pushed: counters, and the observations of histograms, by instrument and its four labels.
+fn pushed_only(metrics: &Metrics) -> BTreeMap<String, u64> {
+    let labels = |labels: &[proto::LabelPair]| {
+        let values: Vec<&str> = ["operation", "topic", "group", "error"]
+            .iter()
+            .map(|wanted| {
+                let found = labels.iter().find(|label| label.name() == *wanted);
+                found.unwrap().value()
+            })
+            .collect();
+        values.join(" ")
+    };
+    let pushed = metrics.gather_pushed();
+    let mut all = BTreeMap::new();
+    for (id, family) in &pushed.families {
+        for series in family.get_metric() {
+            if id.family().only_pushed() && id.family().kind == Kind::Counter {
+                let count = series.get_counter().get_value() as u64;
+                all.insert(format!("{id:?} {}", labels(series.get_label())), count);
+            }
+        }
+    }
+    for (id, series) in &pushed.exponentials {
+        for one in series.iter().filter(|_| id.family().only_pushed()) {
+            let count = one.histogram.count();
+            all.insert(format!("{id:?} {}", labels(&one.labels)), count);
+        }
+    }
+    all
+}
+
+#[test]
+fn the_conventions_count_attempts_that_failed_by_their_error_and_what_was_taken_once() {
+    let mut bench = bench_that(Settings::default(), true);
+    let refused = |name| {
+        PublishOutcome::Failed(Failure {
+            name,
+            class: FaultClass::Broker,
+            retriable: true,
+        })
+    };
+    let publish = |outcome| answered(Stamp::now(), "Produce", produced("t", outcome));
+    let unresolved = Facts::Produced(Produced {
+        acks: 0,
+        transactional: false,
+        parts: match produced("_unresolved", PublishOutcome::NotAsked) {
+            Facts::Produced(produced) => produced.parts,
+            _ => Vec::new(),
+        },
+    });
+    bench.take(vec![
+        publish(ACKED),
+        publish(refused("NOT_ENOUGH_REPLICAS")),
+        publish(refused("DUPLICATE_SEQUENCE_NUMBER")),
+        answered(Stamp::now(), "Produce", unresolved),
+        event(
+            Stamp::now(),
+            EventKind::Closed {
+                side: Side::Broker,
+                kind: "reset",
+                unanswered: vec![Unanswered {
+                    operation: "Produce",
+                    waited: Duration::from_secs(1),
+                    facts: produced("t", PublishOutcome::Lost),
+                }],
+            },
+        ),
+    ]);
+    let seen = pushed_only(&bench.metrics);
+    let wanted = [
+        ("OperationDuration send t  ", 2),
+        ("OperationDuration send t  NOT_ENOUGH_REPLICAS", 1),
+        ("SentMessages send t  ", 4),
+        ("SentMessages send t  NOT_ENOUGH_REPLICAS", 4),
+        ("SentMessages send t  _LOST", 4),
+        ("SentMessages send   ", 4),
+    ];
+    let wanted = wanted.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(seen, BTreeMap::from(wanted));
+    let taken = bench.value("throughline_produced_records_total{topic=\"t\"}");
+    assert_eq!(taken, Some(4.0), "as the page says");
+}
+
+#[test]
+fn the_conventions_name_the_group_of_what_was_consumed_where_there_is_one() {
+    let mut bench = bench_that(Settings::default(), true);
+    let now = Stamp::now();
+    let fetch = || answered(now, "Fetch", delivered(now.wall_ms, now.wall_ms, None));
+    let refused = Failure {
+        name: "NOT_COORDINATOR",
+        class: FaultClass::Broker,
+        retriable: true,
+    };
+    let mut commit = settled("g", 2);
+    if let Facts::Settled(settled) = &mut commit {
+        settled.parts[0].error = Some(refused);
+    }
+    bench.take(vec![
+        fetch(),
+        answered(now, "SyncGroup", assigned("g", &[0])),
+        fetch(),
+        answered(now, "OffsetCommit", commit),
+        answered(now, "OffsetCommit", settled("g", 2)),
+    ]);
+    let wanted = [
+        ("ConsumedMessages fetch t  ", 2),
+        ("ConsumedMessages fetch t g ", 2),
+        ("OperationDuration fetch t  ", 2),
+        ("OperationDuration commit  g ", 1),
+        ("OperationDuration commit  g NOT_COORDINATOR", 1),
+        ("ProcessDuration process t g ", 2),
+    ];
+    let wanted = wanted.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(pushed_only(&bench.metrics), BTreeMap::from(wanted));
+}
+
+#[test]
+fn without_a_push_the_conventions_count_nothing() {
+    let mut bench = bench(Settings::default());
+    bench.take(vec![answered(
+        Stamp::now(),
+        "Produce",
+        produced("t", ACKED),
+    )]);
+    assert!(pushed_only(&bench.metrics).is_empty());
 }

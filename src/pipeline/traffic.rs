@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::names::Names;
+use super::{conventions, names::Names};
 use crate::{
     event::{
         Answer, Delivered, Direction, Event, EventKind, Facts, Failure, Injection, Name, Produced,
@@ -33,6 +33,7 @@ pub(super) fn observe(event: &Event, recorder: &mut Recorder, names: &mut Names)
             for request in unanswered {
                 if let Facts::Produced(produced) = &request.facts {
                     batches(produced, recorder, names);
+                    conventions::failed(produced, recorder, names);
                 }
             }
         }
@@ -60,6 +61,7 @@ fn answered(answer: &Answer, broker: &str, recorder: &mut Recorder, names: &mut 
         recorder.add(Id::RequestFailures, &[api, failure.name], 1);
     }
     not_allowed(answer, recorder);
+    conventions::answered(answer, recorder, names);
     match &answer.facts {
         Facts::Produced(produced) => {
             batches(produced, recorder, names);

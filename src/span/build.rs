@@ -53,27 +53,27 @@ struct Operation {
 }
 
 const CREATE: Operation = Operation {
-    name: "create",
+    name: semconv::CREATE,
     kind_of: "create",
     span: SpanKind::Producer,
 };
 const SEND: Operation = Operation {
-    name: "send",
+    name: semconv::SEND,
     kind_of: "send",
     span: SpanKind::Client,
 };
 const FETCH: Operation = Operation {
-    name: "fetch",
+    name: semconv::FETCH,
     kind_of: "receive",
     span: SpanKind::Client,
 };
 const PROCESS: Operation = Operation {
-    name: "process",
+    name: semconv::PROCESS,
     kind_of: "process",
     span: SpanKind::Consumer,
 };
 const COMMIT: Operation = Operation {
-    name: "commit",
+    name: semconv::COMMIT,
     kind_of: "settle",
     span: SpanKind::Client,
 };
@@ -214,7 +214,7 @@ impl Builder {
         let ended = ended(place);
         let (host, port) = place.broker.rsplit_once(':').unwrap_or((place.broker, ""));
         let mut attributes = vec![
-            KeyValue::new(semconv::SYSTEM, "kafka"),
+            KeyValue::new(semconv::SYSTEM, semconv::KAFKA),
             KeyValue::new(semconv::OPERATION_NAME, operation.name),
             KeyValue::new(semconv::OPERATION_TYPE, operation.kind_of),
             KeyValue::new(semconv::DESTINATION, place.topic.to_string()),

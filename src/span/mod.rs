@@ -157,7 +157,7 @@ impl Spans {
                 PublishOutcome::NotAsked => (None, None, false),
                 // The client will try again, and that attempt creates the record.
                 PublishOutcome::Failed(failure) => (None, Some(failure.name), failure.retriable),
-                PublishOutcome::Lost => (None, Some("_LOST"), true),
+                PublishOutcome::Lost => (None, Some(semconv::LOST), true),
             };
             let place = place(event, answer, &part.topic, part.partition, error);
             if !again {

@@ -1,13 +1,15 @@
-//! Names of attributes, in the words of OpenTelemetry's semantic conventions, version 1.44.0.
+//! Names of attributes, operations and instruments, in the words of OpenTelemetry's semantic conventions, version 1.44.0.
 //!
 //! The messaging part is in development and renames things, so no other file spells one. Must not compute a value. Source:
-//! semantic-conventions `docs/messaging/messaging-spans.md` and `kafka.md`.
+//! semantic-conventions `docs/messaging/messaging-spans.md`, `messaging-metrics.md` and `kafka.md`.
 
-/// The version, as spans name it.
+/// The version, as spans and metrics name it.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
-/// `kafka`.
+/// Which system: [`KAFKA`].
 pub const SYSTEM: &str = "messaging.system";
+/// The system.
+pub const KAFKA: &str = "kafka";
 /// What was done, in the system's words.
 pub const OPERATION_NAME: &str = "messaging.operation.name";
 /// What was done, in the conventions' words: create, send, receive, process, settle.
@@ -34,10 +36,34 @@ pub const CONVERSATION_ID: &str = "messaging.message.conversation_id";
 pub const BODY_SIZE: &str = "messaging.message.body.size";
 /// The protocol's name of an error.
 pub const ERROR_TYPE: &str = "error.type";
+/// Value of [`ERROR_TYPE`] where a request was sent and nobody knows how it ended.
+pub const LOST: &str = "_LOST";
 /// Host of the real broker.
 pub const SERVER_ADDRESS: &str = "server.address";
 /// Port of the real broker.
 pub const SERVER_PORT: &str = "server.port";
+
+/// Value of [`OPERATION_NAME`]: a record is made.
+pub const CREATE: &str = "create";
+/// Value of [`OPERATION_NAME`]: a batch goes to a broker.
+pub const SEND: &str = "send";
+/// Value of [`OPERATION_NAME`]: an answer with records. A proxy sees no poll.
+pub const FETCH: &str = "fetch";
+/// Value of [`OPERATION_NAME`]: a record between its delivery and its commit.
+pub const PROCESS: &str = "process";
+/// Value of [`OPERATION_NAME`]: a group's position is stored.
+pub const COMMIT: &str = "commit";
+
+/// Instrument, a histogram in seconds: how long requests of a client took.
+pub const CLIENT_OPERATION_DURATION: &str = "messaging.client.operation.duration";
+/// Instrument, a histogram in seconds: how long records were worked on.
+pub const PROCESS_DURATION: &str = "messaging.process.duration";
+/// Instrument, a counter of messages: what producers sent.
+pub const CLIENT_SENT_MESSAGES: &str = "messaging.client.sent.messages";
+/// Instrument, a counter of messages: what consumers were given.
+pub const CLIENT_CONSUMED_MESSAGES: &str = "messaging.client.consumed.messages";
+/// Unit of the counters.
+pub const MESSAGES: &str = "{message}";
 
 /// What stood behind a parent: `header`, `key`, ...
 pub const EVIDENCE: &str = "throughline.lineage.evidence";

@@ -3,6 +3,7 @@
 //! Built once from its modules with the collector's own builder, because nothing packages it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::TcpStream,
     path::{Path, PathBuf},
@@ -87,11 +88,12 @@ impl Collector {
         let config = self.directory.path().join("config.yaml");
         let text = format!(
             "receivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: 127.0.0.1:{}}}\n      http: {{endpoint: 127.0.0.1:{}}}\n\
-             exporters:\n  file:\n    path: {}\n    append: true\n    flush_interval: 100ms\n\
-             service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    traces: {{receivers: [otlp], exporters: [file]}}\n",
+             exporters:\n  file: {{path: {}, append: true, flush_interval: 100ms}}\n  file/metrics: {{path: {}, append: true, flush_interval: 100ms}}\n\
+             service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    traces: {{receivers: [otlp], exporters: [file]}}\n    metrics: {{receivers: [otlp], exporters: [file/metrics]}}\n",
             self.grpc,
             self.http,
-            self.file().display()
+            self.file("traces").display(),
+            self.file("metrics").display(),
         );
         fs::write(&config, text).expect("its configuration");
         let mut command = Command::new(binary());
@@ -118,18 +120,150 @@ impl Collector {
         format!("http://127.0.0.1:{}", self.http)
     }
 
-    fn file(&self) -> PathBuf {
-        self.directory.path().join("traces.json")
+    fn file(&self, signal: &str) -> PathBuf {
+        self.directory.path().join(format!("{signal}.json"))
     }
 
     /// Everything received so far; a last line that is not whole yet is left out.
-    pub(crate) fn spans(&self) -> Vec<Span> {
-        let text = fs::read_to_string(self.file()).unwrap_or_default();
-        let lines = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        lines.flat_map(|line: Value| of_line(&line)).collect()
+    fn lines(&self, signal: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.file(signal)).unwrap_or_default();
+        let lines = text.lines();
+        lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
+
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.lines("traces").iter().flat_map(of_line).collect()
+    }
+
+    /// Every point of every metric received so far, in the order of their arrival.
+    pub(crate) fn points(&self) -> Vec<Point> {
+        let lines = self.lines("metrics");
+        lines.iter().flat_map(points_of_line).collect()
+    }
+}
+
+/// One point of a metric as the collector wrote it.
+#[derive(Clone, Debug)]
+pub(crate) struct Point {
+    /// Attributes of who sent it.
+    pub(crate) resource: BTreeMap<String, String>,
+    pub(crate) scope: String,
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) unit: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) start_ns: u64,
+    pub(crate) time_ns: u64,
+    pub(crate) data: Data,
+}
+
+/// What a point says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Data {
+    Gauge(f64),
+    /// Only of monotonic cumulative sums; another fails the test.
+    Sum(f64),
+    Histogram {
+        count: u64,
+        sum: f64,
+        bounds: Vec<f64>,
+        counts: Vec<u64>,
+    },
+    Exponential {
+        count: u64,
+        sum: f64,
+        scale: i64,
+        zero: u64,
+        offset: i64,
+        counts: Vec<u64>,
+    },
+}
+
+fn points_of_line(line: &Value) -> Vec<Point> {
+    let mut points = Vec::new();
+    for resource in list(&line["resourceMetrics"]) {
+        let of = texts(&resource["resource"]["attributes"]);
+        for scope in list(&resource["scopeMetrics"]) {
+            for metric in list(&scope["metrics"]) {
+                let kinds = ["gauge", "sum", "histogram", "exponentialHistogram"];
+                let kind = kinds.into_iter().find(|kind| metric[kind].is_object());
+                let kind = kind.unwrap_or_else(|| panic!("no data: {metric}"));
+                for point in list(&metric[kind]["dataPoints"]) {
+                    points.push(Point {
+                        resource: of.clone(),
+                        scope: text(&scope["scope"]["name"]),
+                        schema: text(&scope["schemaUrl"]),
+                        name: text(&metric["name"]),
+                        unit: text(&metric["unit"]),
+                        attributes: texts(&point["attributes"]),
+                        start_ns: whole(&point["startTimeUnixNano"]),
+                        time_ns: whole(&point["timeUnixNano"]),
+                        data: data(kind, &metric[kind], point),
+                    });
+                }
+            }
+        }
+    }
+    points
+}
+
+fn data(kind: &str, metric: &Value, point: &Value) -> Data {
+    if kind != "gauge" {
+        let cumulative = metric["aggregationTemporality"] == 2;
+        assert!(cumulative, "not cumulative: {metric}");
+    }
+    let counts = |value: &Value| list(value).iter().map(whole).collect();
+    match kind {
+        "gauge" => Data::Gauge(number(point)),
+        "sum" => {
+            assert_eq!(metric["isMonotonic"], true, "not monotonic: {metric}");
+            Data::Sum(number(point))
+        }
+        "histogram" => Data::Histogram {
+            count: whole(&point["count"]),
+            sum: real(&point["sum"]),
+            bounds: list(&point["explicitBounds"]).iter().map(real).collect(),
+            counts: counts(&point["bucketCounts"]),
+        },
+        _ => Data::Exponential {
+            count: whole(&point["count"]),
+            sum: real(&point["sum"]),
+            scale: point["scale"].as_i64().unwrap_or(0),
+            zero: whole(&point["zeroCount"]),
+            offset: point["positive"]["offset"].as_i64().unwrap_or(0),
+            counts: counts(&point["positive"]["bucketCounts"]),
+        },
+    }
+}
+
+/// The value of a number's point, of either type.
+fn number(point: &Value) -> f64 {
+    let value = point.get("asInt").or_else(|| point.get("asDouble"));
+    real(value.unwrap_or_else(|| panic!("no value: {point}")))
+}
+
+/// OTLP's JSON writes 64-bit integers, and what is no JSON number, as text; zero may be left out.
+fn real(value: &Value) -> f64 {
+    match value {
+        Value::Null => 0.0,
+        Value::String(text) => text.parse().expect("a number"),
+        other => other.as_f64().expect("a number"),
+    }
+}
+
+fn whole(value: &Value) -> u64 {
+    match value {
+        Value::Null => 0,
+        Value::String(text) => text.parse().expect("a count"),
+        other => other.as_u64().expect("a count"),
+    }
+}
+
+fn texts(value: &Value) -> BTreeMap<String, String> {
+    let all = attributes(value).into_iter();
+    all.map(|(key, value)| (key, text(&value))).collect()
 }
 
 fn of_line(line: &Value) -> Vec<Span> {

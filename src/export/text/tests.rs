@@ -115,6 +115,7 @@ fn filled() -> Metrics {
     let metrics = Metrics::new(&Settings {
         max_series: 200_000,
         latency_bounds: vec![0.000_1, 0.5, 1.0, 21_600.0],
+        push: false,
     })
     .unwrap();
     metrics
@@ -274,6 +275,7 @@ fn a_hundred_thousand_series_are_encoded() {
     let metrics = Metrics::new(&Settings {
         max_series: 200_000,
         latency_bounds: vec![1.0],
+        push: false,
     })
     .unwrap();
     let mut recorder = metrics.recorder(Instant::now());
