@@ -16,10 +16,10 @@ use std::{
 
 use support::{
     clients::Client,
-    collector::{Collector, Span},
-    deadline::{poll_until, try_poll_until},
-    kafka::{Kafka, Listener, Version},
-    throughline::{Throughline, ThroughlineSpec},
+    collector::Span,
+    deadline::poll_until,
+    kafka::Listener,
+    stage::{Stage, named},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,48 +27,6 @@ const COUNT: usize = 60;
 const CLIENT: i64 = 3;
 const PRODUCER: i64 = 4;
 const CONSUMER: i64 = 5;
-
-struct Stage {
-    kafka: Kafka,
-    collector: Collector,
-}
-
-impl Stage {
-    fn start() -> Self {
-        Self {
-            kafka: Kafka::single(Version::V4_4_0),
-            collector: Collector::start(),
-        }
-    }
-
-    fn sidecar(&self, service: &str, endpoint: &str, protocol: &str) -> Throughline {
-        let spec = ThroughlineSpec::new(&self.kafka.bootstrap(Listener::Plaintext))
-            .set("otlp.endpoint", endpoint)
-            .set("otlp.protocol", protocol)
-            .set("otlp.service_name", service)
-            .set("sampling.traces_per_second_per_topic", "100000")
-            // This build is not optimized, and the machine is shared.
-            .set("lineage.hold_us_max", "1000000");
-        Throughline::start(spec)
-    }
-
-    /// The spans of this topic, once `enough` says so.
-    fn spans(&self, topic: &str, enough: impl Fn(&[Span]) -> bool) -> Vec<Span> {
-        let seen = || {
-            let mut spans = self.collector.spans();
-            spans.retain(|span| span.text("messaging.destination.name") == topic);
-            spans
-        };
-        let complete = try_poll_until(LIMIT, || Some(seen()).filter(|spans| enough(spans)));
-        complete.unwrap_or_else(|| {
-            let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-            for span in seen() {
-                *counts.entry(span.name).or_default() += 1;
-            }
-            panic!("not all spans of {topic} after {LIMIT:?}: {counts:?}")
-        })
-    }
-}
 
 fn produce(bootstrap: &str, client: Client, topic: &str) {
     let count = COUNT.to_string();
@@ -84,11 +42,6 @@ fn consume(bootstrap: &str, client: Client, topic: &str) {
     let how = ["--group", &group, "--until", &count];
     let output = client.run(&[&at[..], &how].concat());
     assert_eq!(output.records().len(), COUNT);
-}
-
-fn named<'s>(spans: &'s [Span], operation: &str) -> Vec<&'s Span> {
-    let of = |span: &&Span| span.text("messaging.operation.name") == operation;
-    spans.iter().filter(of).collect()
 }
 
 /// Kind, name, times and attributes of one span.

@@ -58,13 +58,7 @@ impl Client {
     /// Starts the program; it runs until its work is done or it is told to leave.
     #[track_caller]
     pub(crate) fn start(self, arguments: &[&str]) -> Running {
-        let mut command = self.command();
-        command.args(arguments);
-        let name = format!("{} {}", self.name(), arguments.first().unwrap_or(&""));
-        Running {
-            process: Process::spawn(&name, &mut command),
-            parsed: Mutex::new(Vec::new()),
-        }
+        Running::start(self.name(), self.command(), arguments)
     }
 
     /// Runs the program to its end and fails the test when it does not end well.
@@ -79,7 +73,10 @@ impl Client {
         match self {
             Self::Java => java("4.4.0", &[]),
             Self::Java391 => java("3.9.1", &["Share.java", "Decode.java"]),
-            Self::Librdkafka | Self::KafkaPython => python(self.name()),
+            Self::Librdkafka | Self::KafkaPython => {
+                let environment = python_environment(self.name(), &["requirements.txt"]);
+                python(&environment, self.name())
+            }
             Self::FranzGo | Self::Sarama => go(self.name()),
             Self::KafkaJs => node(),
         }
@@ -93,6 +90,17 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a program that speaks as tests/clients/README.md says.
+    #[track_caller]
+    pub(super) fn start(name: &str, mut command: Command, arguments: &[&str]) -> Self {
+        command.args(arguments);
+        let name = format!("{name} {}", arguments.first().unwrap_or(&""));
+        Self {
+            process: Process::spawn(&name, &mut command),
+            parsed: Mutex::new(Vec::new()),
+        }
+    }
+
     /// Waits until `find` yields something from the lines so far, parsed.
     #[track_caller]
     pub(crate) fn wait_for<T>(
@@ -299,26 +307,27 @@ fn java(version: &str, without: &[&str]) -> Command {
     command
 }
 
+/// What the last of these files of a client's folder asks for; it may name the others.
 #[track_caller]
-fn python(client: &str) -> Command {
-    let sources = sources(client);
-    let requirements = sources.join("requirements.txt");
-    let digest = cache::digest(std::slice::from_ref(&requirements));
-    let environment = cache::artifact(&format!("venv-{client}-{digest}"), |directory| {
+pub(super) fn python_environment(client: &str, requirements: &[&str]) -> PathBuf {
+    let files: Vec<PathBuf> = requirements
+        .iter()
+        .map(|file| sources(client).join(file))
+        .collect();
+    let name = format!("venv-{client}-{}", cache::digest(&files));
+    cache::artifact(&name, |directory| {
         cache::step(Command::new("python3").args(["-m", "venv"]).arg(directory));
         let mut command = Command::new(directory.join("bin/python"));
-        command.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--only-binary=:all:",
-            "-r",
-        ]);
-        cache::step(command.arg(&requirements));
-    });
+        command.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"]);
+        command.arg("-r").args(files.last());
+        cache::step(&mut command);
+    })
+}
+
+/// The program of a client's folder in such an environment.
+pub(super) fn python(environment: &Path, client: &str) -> Command {
     let mut command = Command::new(environment.join("bin/python"));
-    command.arg(sources.join("client.py"));
+    command.arg(sources(client).join("client.py"));
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
