@@ -14,7 +14,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use support::{
-    clients::{Client, Record},
+    clients::{Client, Record, decoded},
     collector::Span,
     instrumented::Instrumented,
     kafka::Listener,
@@ -32,27 +32,6 @@ const CONTEXT: &str = "traceparent";
 
 /// Trace and span.
 type Context = (String, String);
-
-fn decoded(base64: &str) -> String {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let digits: Vec<u8> = base64.bytes().filter_map(digit).collect();
-    let mut bytes = Vec::new();
-    for four in digits.chunks(4) {
-        let bits = four
-            .iter()
-            .fold(0, |bits, digit| bits << 6 | u32::from(*digit));
-        let bits = bits << (6 * (4 - four.len()));
-        bytes.extend(&bits.to_be_bytes()[1..four.len()]);
-    }
-    String::from_utf8(bytes).expect("text")
-}
 
 /// The values of a header, as text.
 fn values(record: &Record, key: &str) -> Vec<String> {

@@ -268,6 +268,29 @@ impl Record {
     }
 }
 
+/// The text behind base64, as the programs print bytes.
+#[track_caller]
+pub(crate) fn decoded(base64: &str) -> String {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let digits: Vec<u8> = base64.bytes().filter_map(digit).collect();
+    let mut bytes = Vec::new();
+    for four in digits.chunks(4) {
+        let bits = four
+            .iter()
+            .fold(0, |bits, digit| bits << 6 | u32::from(*digit));
+        let bits = bits << (6 * (4 - four.len()));
+        bytes.extend(&bits.to_be_bytes()[1..four.len()]);
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
 #[track_caller]
 fn parse(line: &str) -> Value {
     serde_json::from_str(line)

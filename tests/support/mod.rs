@@ -15,6 +15,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod certificates;
+pub(crate) mod chain;
 pub(crate) mod clients;
 pub(crate) mod collector;
 pub(crate) mod deadline;
