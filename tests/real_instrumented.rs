@@ -11,17 +11,24 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use serde_json::Value;
 use support::{
     clients::{Client, Record, decoded},
     collector::Span,
+    deadline::poll_until,
     instrumented::Instrumented,
     kafka::Listener,
     stage::{Stage, named},
+    throughline::{Throughline, binary},
 };
 
 const COUNT: usize = 60;
+const LIMIT: Duration = Duration::from_secs(30);
 const PRODUCER: i64 = 4;
 const CONSUMER: i64 = 5;
 /// The scope of the sidecar's spans.
@@ -261,4 +268,136 @@ fn confluent_kafka_under_the_python_sdk_keeps_its_context_and_our_spans_join_its
 #[test]
 fn kafka_python_under_the_python_sdk_keeps_its_context_and_our_spans_join_its_trace() {
     a_traced_program_keeps_its_context(Instrumented::KafkaPython, Instrumented::ConfluentKafka);
+}
+
+/// Starts where nothing is traced, goes on in a plain program and then in one under the Java agent, and is read by a plain one.
+struct Mixed {
+    stage: Stage,
+    sidecars: [Throughline; 4],
+}
+
+const TOPICS: [&str; 3] = ["mixed-orders", "mixed-payments", "mixed-shipments"];
+
+impl Mixed {
+    fn run() -> Self {
+        let stage = Stage::start();
+        let (grpc, http) = (stage.collector.grpc(), stage.collector.http());
+        for topic in TOPICS {
+            stage.kafka.create_topic(topic, 3);
+        }
+        let services = ["orders", "payments", "shipments", "reader"];
+        let sidecars = services.map(|service| stage.sidecar(service, &grpc, "grpc"));
+        let [first, second, third, last] = sidecars.each_ref().map(Throughline::bootstrap);
+        let count = COUNT.to_string();
+        let source = [
+            "pipe", "--shape", "source", "--count", &count, "--into", TOPICS[0],
+        ];
+        let source = [&source[..], &["--member", TOPICS[0], "--bootstrap", &first]].concat();
+        Client::FranzGo.run(&source).done();
+        let pipe = |bootstrap, from, into| {
+            let at = ["pipe", "--shape", "one-to-one", "--bootstrap", bootstrap];
+            let who = [
+                "--topic", from, "--into", into, "--group", into, "--member", into,
+            ];
+            [&at[..], &who, &["--until", &count]].concat()
+        };
+        Client::Librdkafka
+            .run(&pipe(&second, TOPICS[0], TOPICS[1]))
+            .done();
+        let traced = pipe(&third, TOPICS[1], TOPICS[2]);
+        Instrumented::JavaAgent
+            .run("shipments-app", &http, &traced)
+            .done();
+        let at = ["consume", "--bootstrap", &last, "--topic", TOPICS[2]];
+        let how = ["--group", "mixed-readers", "--until", &count];
+        let read = Client::FranzGo.run(&[&at[..], &how].concat());
+        assert_eq!(read.records().len(), COUNT);
+        Self { stage, sidecars }
+    }
+
+    /// The last record of the chain as `throughline trace` tells it.
+    fn told(&self, record: &Record) -> Value {
+        let direct = self.stage.kafka.bootstrap(Listener::Plaintext);
+        let at = format!("{}:{}:{}", TOPICS[2], record.partition, record.offset);
+        let how = ["trace", &at, "--bootstrap", &direct, "--format", "json"];
+        let output = binary().args(how).output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let records = document["records"].as_array().unwrap();
+        assert_eq!(records.len(), TOPICS.len(), "{document}");
+        let of_last = |told: &&Value| told["topic"] == TOPICS[2];
+        records.iter().find(of_last).unwrap().clone()
+    }
+
+    /// What the reader's sidecar says it saw of that record.
+    fn seen(&self, record: &Record) -> Value {
+        let (trace, span) = context_of(record);
+        let path = format!("/api/v1/traces?trace_id={trace}");
+        poll_until("the record is told of", LIMIT, || {
+            let answer = self.sidecars[3].get(&path);
+            let document: Value = serde_json::from_str(&answer.body).unwrap();
+            let mut seen = document.as_array().unwrap().iter();
+            seen.find(|seen| seen["span_id"] == span.as_str()).cloned()
+        })
+    }
+}
+
+/// From the span of a record up to the root: service and name.
+fn line_of(spans: &[Span], context: &Context) -> Vec<(String, String)> {
+    let mut line = Vec::new();
+    let mut at = context.clone();
+    while !at.1.is_empty() {
+        let span = spans
+            .iter()
+            .find(|span| (&span.trace_id, &span.span_id) == (&at.0, &at.1));
+        let span = span.unwrap_or_else(|| panic!("{at:?} is not there, above {line:?}"));
+        line.push((span.service.clone(), span.name.clone()));
+        at.1.clone_from(&span.parent);
+    }
+    line
+}
+
+#[test]
+fn a_traced_program_between_plain_ones_goes_on_in_their_trace_and_is_not_taken_for_one_of_ours() {
+    let mixed = Mixed::run();
+    let records = lying(&mixed.stage, TOPICS[2]);
+    for record in &records {
+        let (trace, _) = context_of(record);
+        assert_eq!(only(record, ADDED), trace, "{record:?}");
+    }
+    // The agent hands on the list of the record it read, with what our sidecar said of that one.
+    let record = &records[0];
+    assert!(only(record, "tracestate").starts_with("tl="), "{record:?}");
+    let told = mixed.told(record);
+    assert_eq!(told["evidence"], "trace", "{told}");
+    assert_eq!(
+        (&told["sent_ms"], &told["parent_span_id"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(told["at_ms"], record.timestamp, "its own time: {told}");
+    let seen = mixed.seen(record);
+    assert_eq!(seen["parent_span_id"], Value::Null, "{seen}");
+    let Mixed { stage, sidecars } = mixed;
+    sidecars.into_iter().for_each(Throughline::terminate);
+    let commits = |spans: &[Span]| named(spans, "commit").len();
+    let spans = stage.spans_where("the chain", |_| true, |spans| commits(spans) >= 3 * COUNT);
+    for record in &records {
+        let context = context_of(record);
+        let line = line_of(&spans, &context);
+        let line: Vec<(&str, &str)> = line.iter().map(|(s, n)| (s.as_str(), n.as_str())).collect();
+        let wanted = [
+            ("shipments-app", "mixed-shipments publish"),
+            ("shipments-app", "mixed-payments process"),
+            ("payments", "create mixed-payments"),
+            ("orders", "create mixed-orders"),
+        ];
+        assert_eq!(line, wanted);
+        let of_reader = named(&spans, "process").into_iter();
+        let mut of_reader = of_reader.filter(|span| span.parent == context.1);
+        assert_eq!(
+            of_reader.next().map(|span| span.service.as_str()),
+            Some("reader")
+        );
+        assert_eq!(of_reader.count(), 0);
+    }
+    assert_eq!(records.len(), COUNT);
 }

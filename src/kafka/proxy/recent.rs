@@ -19,7 +19,7 @@ use crate::{
     event::{Name, Stamp, Traced},
     kafka::wire::record::{Record, Records},
     lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced},
-    propagation::{Carried, CorrelationNames, SENT_MEMBER, Sampling, Sent, Traceparent, derive},
+    propagation::{Carried, CorrelationNames, Sampling, Traceparent, derive},
 };
 
 /// Records with a recorded trace that are reported per partition of one request or answer.
@@ -226,7 +226,7 @@ pub(crate) fn seen(
     Traced {
         offset,
         context,
-        sent: carried.tracestate.member(SENT_MEMBER).and_then(Sent::parse),
+        sent: carried.sent(),
         written: false,
         correlation: carried.correlation_id.map(Arc::from),
         body_bytes: record.value.map_or(0, <[u8]>::len),
