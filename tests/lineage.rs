@@ -51,7 +51,7 @@ impl Context {
         let carried = Carried::read(values.iter().map(|(k, v)| (&k[..], Some(&v[..]))), &names);
         Self {
             is: carried.traceparent.expect("a traceparent").unwrap(),
-            sent: Sent::parse(carried.tracestate.member("tl").expect("ours")).unwrap(),
+            sent: carried.sent().expect("ours"),
             correlation: carried.correlation_id.expect("a correlation id").to_owned(),
         }
     }

@@ -271,7 +271,7 @@ impl Lying {
             || derive(CLUSTER_ID, topic, partition, offset).unwrap(),
             |context| (context.trace_id, context.span_id),
         );
-        let sent = carried.tracestate.member("tl").map(Sent::parse);
+        let sent = carried.sent();
         assert_eq!(
             sent.is_some(),
             context.is_some(),
@@ -281,7 +281,7 @@ impl Lying {
             truth: serde_json::from_slice(message.payload().unwrap()).unwrap(),
             trace,
             span,
-            sent: sent.map(|sent| sent.expect("a member of ours")),
+            sent,
             correlation: carried.correlation_id.map(str::to_owned),
         }
     }

@@ -541,6 +541,7 @@ fn scan(count: usize, codec: &str) {
             root.clone_from(&id);
         }
         let parent = format!("00-{id}-{:016x}-00", i + 1);
+        let state = format!("tl=IAGMyP8AAAAAAAAAAAAA{:06x}", i + 1);
         let headers = OwnedHeaders::new()
             .insert(Header {
                 key: "traceparent",
@@ -548,7 +549,7 @@ fn scan(count: usize, codec: &str) {
             })
             .insert(Header {
                 key: "tracestate",
-                value: Some("tl=EAGMyP8AAAAAAAAAAAAA"),
+                value: Some(&state),
             })
             .insert(Header {
                 key: "correlation-id",

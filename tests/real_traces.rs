@@ -15,11 +15,12 @@ use std::{
 };
 
 use support::{
+    chain::{self, Hop},
     clients::Client,
-    collector::{Collector, Span},
-    deadline::{poll_until, try_poll_until},
-    kafka::{Kafka, Listener, Version},
-    throughline::{Throughline, ThroughlineSpec},
+    collector::Span,
+    deadline::poll_until,
+    kafka::Listener,
+    stage::{Stage, named},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,48 +28,6 @@ const COUNT: usize = 60;
 const CLIENT: i64 = 3;
 const PRODUCER: i64 = 4;
 const CONSUMER: i64 = 5;
-
-struct Stage {
-    kafka: Kafka,
-    collector: Collector,
-}
-
-impl Stage {
-    fn start() -> Self {
-        Self {
-            kafka: Kafka::single(Version::V4_4_0),
-            collector: Collector::start(),
-        }
-    }
-
-    fn sidecar(&self, service: &str, endpoint: &str, protocol: &str) -> Throughline {
-        let spec = ThroughlineSpec::new(&self.kafka.bootstrap(Listener::Plaintext))
-            .set("otlp.endpoint", endpoint)
-            .set("otlp.protocol", protocol)
-            .set("otlp.service_name", service)
-            .set("sampling.traces_per_second_per_topic", "100000")
-            // This build is not optimized, and the machine is shared.
-            .set("lineage.hold_us_max", "1000000");
-        Throughline::start(spec)
-    }
-
-    /// The spans of this topic, once `enough` says so.
-    fn spans(&self, topic: &str, enough: impl Fn(&[Span]) -> bool) -> Vec<Span> {
-        let seen = || {
-            let mut spans = self.collector.spans();
-            spans.retain(|span| span.text("messaging.destination.name") == topic);
-            spans
-        };
-        let complete = try_poll_until(LIMIT, || Some(seen()).filter(|spans| enough(spans)));
-        complete.unwrap_or_else(|| {
-            let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-            for span in seen() {
-                *counts.entry(span.name).or_default() += 1;
-            }
-            panic!("not all spans of {topic} after {LIMIT:?}: {counts:?}")
-        })
-    }
-}
 
 fn produce(bootstrap: &str, client: Client, topic: &str) {
     let count = COUNT.to_string();
@@ -86,13 +45,9 @@ fn consume(bootstrap: &str, client: Client, topic: &str) {
     assert_eq!(output.records().len(), COUNT);
 }
 
-fn named<'s>(spans: &'s [Span], operation: &str) -> Vec<&'s Span> {
-    let of = |span: &&Span| span.text("messaging.operation.name") == operation;
-    spans.iter().filter(of).collect()
-}
-
-/// Kind, name, times and attributes of one span.
-fn assert_named(stage: &Stage, topic: &str, span: &Span) {
+/// Kind, name, times and attributes of one span; `services` are the sidecars before and behind the topic.
+fn assert_named(stage: &Stage, topic: &str, services: [&str; 2], span: &Span) {
+    let [writer, reader] = services;
     assert!(
         span.start_ns <= span.end_ns && span.start_ns > 0,
         "{span:?}"
@@ -102,10 +57,11 @@ fn assert_named(stage: &Stage, topic: &str, span: &Span) {
     let operation = span.text("messaging.operation.name");
     assert_eq!(span.name, format!("{operation} {topic}"));
     let (kind, service) = match operation.as_str() {
-        "create" => (PRODUCER, "writer"),
-        "send" => (CLIENT, "writer"),
-        "process" => (CONSUMER, "reader"),
-        _ => (CLIENT, "reader"),
+        "create" => (PRODUCER, writer),
+        "send" => (CLIENT, writer),
+        "process" => (CONSUMER, reader),
+        "fetch" | "commit" => (CLIENT, reader),
+        other => panic!("{other} is no operation: {span:?}"),
     };
     assert_eq!(
         (span.kind, span.service.as_str()),
@@ -134,7 +90,7 @@ fn assert_whole_traces(stage: &Stage, topic: &str, spans: &[Span]) {
         let orphan = !span.parent.is_empty() && !known.contains(span.parent.as_str());
         assert!(!orphan, "no parent in the collector: {span:?}");
         assert!(traces.contains(span.trace_id.as_str()), "{span:?}");
-        assert_named(stage, topic, span);
+        assert_named(stage, topic, ["writer", "reader"], span);
     }
     let linked = |operation: &str| -> BTreeSet<String> {
         let spans = named(spans, operation);
@@ -197,6 +153,89 @@ fn one_trace_leads_from_the_produce_to_the_commit() {
         drop(spans);
         let spans = stage.spans(&topic, |_| true);
         assert_whole_traces(&stage, &topic, &spans);
+    }
+}
+
+/// The trace of a record that went through the chain: a create, a process and a commit for each hop, each under the one before.
+fn assert_chained(spans: &[&Span], hops: &[Hop; 3]) {
+    let of = |operation: &str, hop: &Hop| -> &Span {
+        let mut found = spans.iter().filter(|span| {
+            span.text("messaging.operation.name") == operation
+                && span.text("messaging.destination.name") == hop.topic
+        });
+        let one = found
+            .next()
+            .unwrap_or_else(|| panic!("no {operation} of {hop:?}"));
+        assert_eq!(found.count(), 0, "a second {operation} of {hop:?}");
+        one
+    };
+    let mut parent = "";
+    for hop in hops {
+        assert_eq!(hop.trace_id, hops[0].trace_id, "{hops:?}");
+        let (create, process) = (of("create", hop), of("process", hop));
+        assert_eq!(
+            (create.span_id.as_str(), create.parent.as_str()),
+            (hop.span_id.as_str(), parent)
+        );
+        assert_eq!(process.parent, create.span_id, "{hop:?}");
+        for span in [create, process] {
+            assert_eq!(
+                span.text("messaging.destination.partition.id"),
+                hop.partition.to_string()
+            );
+            assert_eq!(span.text("messaging.kafka.offset"), hop.offset.to_string());
+        }
+        assert_eq!(of("commit", hop).parent, process.span_id, "{hop:?}");
+        parent = &hop.span_id;
+    }
+    let first = of("create", &hops[0]).start_ns;
+    let last = of("commit", &hops[2]).end_ns;
+    assert!(
+        spans
+            .iter()
+            .all(|span| span.start_ns >= first || is_of_batch(span))
+    );
+    assert!(first < last, "{first} {last}");
+}
+
+/// Spans of a batch stand in the trace of its first record.
+fn is_of_batch(span: &Span) -> bool {
+    ["send", "fetch"].contains(&span.text("messaging.operation.name").as_str())
+}
+
+#[test]
+fn one_trace_leads_through_three_hops_of_programs_that_are_not_instrumented() {
+    const COUNT: usize = 120;
+    let stage = Stage::start();
+    let grpc = stage.collector.grpc();
+    let sidecar = |service: &str| stage.sidecar(service, &grpc, "grpc");
+    let events = chain::run(&stage.kafka, COUNT, sidecar);
+    let commits = |spans: &[Span]| named(spans, "commit").len();
+    let spans = stage.spans_where("the chain", |_| true, |spans| commits(spans) >= 3 * COUNT);
+    let mut traces: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
+    for span in &spans {
+        traces.entry(&span.trace_id).or_default().push(span);
+        let topic = span.text("messaging.destination.name");
+        let at = events[0].iter().position(|hop| hop.topic == topic);
+        let at = at.unwrap_or_else(|| panic!("of no topic of the chain: {span:?}"));
+        let services = [chain::SERVICES[at], chain::SERVICES[at + 1]];
+        assert_named(&stage, &topic, services, span);
+    }
+    assert_eq!(
+        (events.len(), traces.len()),
+        (COUNT, COUNT),
+        "one trace for each record"
+    );
+    for hops in &events {
+        assert_chained(&traces[hops[0].trace_id.as_str()], hops);
+    }
+    for (trace, spans) in &traces {
+        let known: BTreeSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
+        let roots = spans.iter().filter(|span| span.parent.is_empty());
+        assert_eq!(roots.count(), 1, "{trace}");
+        for span in spans.iter().filter(|span| !span.parent.is_empty()) {
+            assert!(known.contains(span.parent.as_str()), "no parent: {span:?}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::{
-    CORRELATION_ID, TRACEPARENT, TRACESTATE,
+    CORRELATION_ID, SENT_MEMBER, Sent, TRACEPARENT, TRACESTATE,
     traceparent::{Traceparent, TraceparentFault},
     tracestate::{TRACESTATE_MEMBERS_MAX, Tracestate},
 };
@@ -175,6 +175,13 @@ impl<'r> Carried<'r> {
         carried
     }
 
+    /// What our member says of this record; `None` where another tracer handed it on from the record that it had read.
+    #[must_use]
+    pub fn sent(&self) -> Option<Sent> {
+        let own = self.traceparent?.ok()?.span_id;
+        Sent::parse(self.tracestate.member(SENT_MEMBER)?, own)
+    }
+
     /// Whether any tracer has been at work: then no context is added, for a second one would contradict the first.
     #[must_use]
     pub fn is_traced(&self) -> bool {
@@ -185,6 +192,7 @@ impl<'r> Carried<'r> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::propagation::Evidence;
 
     const ONE: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const OTHER: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -216,6 +224,20 @@ mod tests {
         let carried = read(&[("traceparent", ONE), ("tracestate", b"\xff")]);
         assert_eq!(carried.tracestate, Tracestate::default());
         assert_eq!(carried.traceparent, Some(Traceparent::parse(ONE)));
+    }
+
+    #[test]
+    fn our_member_is_read_on_the_record_that_it_was_written_for() {
+        let sent = Sent {
+            at_ms: 7,
+            parent: None,
+            evidence: Evidence::Root,
+        };
+        let one = Traceparent::parse(ONE).unwrap();
+        let state = [b"x=y,tl=", &sent.encode(one.span_id)[..]].concat();
+        let of = |context| read(&[("traceparent", context), ("tracestate", &state)]).sent();
+        assert_eq!((of(ONE), of(OTHER), of(b"")), (Some(sent), None, None));
+        assert_eq!(read(&[("tracestate", &state)]).sent(), None);
     }
 
     #[test]

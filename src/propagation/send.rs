@@ -1,18 +1,25 @@
 //! Our `tracestate` member: when a record was sent, from which span, and how its parent was found.
 //!
-//! `tl=` and 20 characters: 15 bytes in unpadded base64url (RFC 4648 section 5): 4 bits version, 4 bits evidence, 48 bits
-//! send time in ms since the Unix epoch, 8 bytes parent span id (zero = the record is a root). It is what lets a tree be
-//! rebuilt from records alone. Must not be required by anyone: a record without it is still a record of its trace.
+//! `tl=` and 26 characters. 15 bytes in unpadded base64url (RFC 4648 section 5): 4 bits version, 4 bits evidence, 48 bits
+//! send time in ms since the Unix epoch, 8 bytes parent span id (zero = the record is a root). Then the last 6 hexadecimal
+//! digits of the record's own span id: another tracer that reads a record hands its list on with what it sends, where the
+//! member is about a record that it is not on. They are digits because `traceparent` has the same ones, so that compression
+//! folds them. The member is what lets a tree be rebuilt from records alone. Must not be required by anyone: a record without
+//! it is still a record of its trace.
 
-use super::traceparent::SpanId;
+use super::traceparent::{SpanId, put_hex};
 
 /// Key of the member.
 pub const SENT_MEMBER: &str = "tl";
 /// Characters of the value.
-const CHARACTERS: usize = 20;
+pub(super) const SENT_CHARACTERS: usize = PACKED + OWN_DIGITS;
+/// Those in base64url.
+const PACKED: usize = 20;
 const BYTES: usize = 15;
-/// The layout described above.
-const VERSION: u8 = 1;
+/// Of the record's own span id.
+const OWN_DIGITS: usize = 6;
+/// The layout described above; 1 did not say whose it is.
+const VERSION: u8 = 2;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// How the parent of a record was found, strongest first.
@@ -77,14 +84,16 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Reads the member's value; `None` for what another version wrote, and for damage.
+    /// Reads the member's value on the record whose span is `own`; `None` for what was written for another record, for what
+    /// another version wrote, and for damage.
     #[must_use]
-    pub fn parse(value: &str) -> Option<Self> {
-        if value.len() != CHARACTERS {
+    pub fn parse(value: &str, own: SpanId) -> Option<Self> {
+        let (packed, of) = value.as_bytes().split_at_checked(PACKED)?;
+        if of != own_digits(own) {
             return None;
         }
         let mut bytes = [0; BYTES];
-        let quads = value.as_bytes().as_chunks::<4>().0;
+        let quads = packed.as_chunks::<4>().0;
         for (three, four) in bytes.as_chunks_mut::<3>().0.iter_mut().zip(quads) {
             let mut bits = 0u32;
             for character in four {
@@ -104,9 +113,10 @@ impl Sent {
         })
     }
 
-    /// The member's value. A time before 1970 or after the year 10000 is written as the nearest that fits.
+    /// The member's value, for the record whose span is `own`. A time before 1970 or after the year 10000 is written as the
+    /// nearest that fits.
     #[must_use]
-    pub fn encode(self) -> [u8; CHARACTERS] {
+    pub fn encode(self, own: SpanId) -> [u8; SENT_CHARACTERS] {
         let place = Evidence::ALL.iter().position(|e| *e == self.evidence);
         let number = place.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
         let [_, _, time @ ..] = self.at_ms.clamp(0, (1 << 48) - 1).to_be_bytes();
@@ -118,7 +128,7 @@ impl Sent {
         for (room, byte) in bytes.iter_mut().zip(fields) {
             *room = byte;
         }
-        let mut out = [b'A'; CHARACTERS];
+        let mut out = [b'A'; SENT_CHARACTERS];
         let quads = out.as_chunks_mut::<4>().0.iter_mut();
         for (four, [first, second, third]) in quads.zip(bytes.as_chunks::<3>().0) {
             let bits = u32::from_be_bytes([0, *first, *second, *third]);
@@ -127,8 +137,19 @@ impl Sent {
                 *room = ALPHABET.get(index).copied().unwrap_or(b'A');
             }
         }
+        let rest = out.iter_mut().skip(PACKED);
+        for (room, digit) in rest.zip(own_digits(own)) {
+            *room = digit;
+        }
         out
     }
+}
+
+fn own_digits(own: SpanId) -> [u8; OWN_DIGITS] {
+    let mut digits = [0; OWN_DIGITS];
+    let [.., a, b, c] = own.bytes();
+    put_hex(&mut digits, 0, &[a, b, c]);
+    digits
 }
 
 fn digit(character: u8) -> Option<u8> {
@@ -141,8 +162,16 @@ mod tests {
     use super::*;
     use crate::propagation::Tracestate;
 
+    fn own() -> SpanId {
+        SpanId::new([0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10]).unwrap()
+    }
+
     fn text(sent: Sent) -> String {
-        String::from_utf8(sent.encode().to_vec()).unwrap()
+        String::from_utf8(sent.encode(own()).to_vec()).unwrap()
+    }
+
+    fn parse(text: &str) -> Option<Sent> {
+        Sent::parse(text, own())
     }
 
     #[test]
@@ -160,10 +189,10 @@ mod tests {
                         evidence,
                     };
                     let text = text(sent);
-                    assert_eq!(text.len(), CHARACTERS);
+                    assert_eq!(text.len(), SENT_CHARACTERS);
                     let header = format!("{SENT_MEMBER}={text}");
                     let state = Tracestate::parse([header.as_bytes()]).unwrap();
-                    assert_eq!(state.member(SENT_MEMBER).and_then(Sent::parse), Some(sent));
+                    assert_eq!(state.member(SENT_MEMBER).and_then(parse), Some(sent));
                 }
             }
         }
@@ -176,8 +205,8 @@ mod tests {
             parent: SpanId::new([0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]),
             evidence: Evidence::Key,
         };
-        // Python: base64.urlsafe_b64encode(bytes([0x13]) + (1795000000000).to_bytes(6, "big") + bytes.fromhex("00f067aa0ba902b7"))
-        assert_eq!(text(sent), "EwGh7lZeAADwZ6oLqQK3");
+        // Python: base64.urlsafe_b64encode(bytes([0x23]) + (1795000000000).to_bytes(6, "big") + bytes.fromhex("00f067aa0ba902b7"))
+        assert_eq!(text(sent), "IwGh7lZeAADwZ6oLqQK3543210");
     }
 
     #[test]
@@ -187,20 +216,33 @@ mod tests {
             parent: None,
             evidence: Evidence::Root,
         });
-        assert!(Sent::parse(&good).is_some());
+        assert!(parse(&good).is_some());
         for bad in [
             "",
             "A",
             good.split_at(1).1,
             &format!("{good}A"),
-            &good.replacen('E', "I", 1),
+            &good.replacen('I', "E", 1),
             &good.replacen('A', "=", 1),
             &good.replacen('A', "é", 1),
         ] {
-            assert_eq!(Sent::parse(bad), None, "{bad:?}");
+            assert_eq!(parse(bad), None, "{bad:?}");
         }
-        // Evidence 15 of version 1 is not known.
-        assert_eq!(Sent::parse(&good.replacen("EA", "Hw", 1)), None);
+        // Evidence 15 of version 2 is not known.
+        assert_eq!(parse(&good.replacen("IA", "Lw", 1)), None);
+    }
+
+    #[test]
+    fn what_was_written_for_another_span_is_nothing() {
+        let text = text(Sent {
+            at_ms: 1,
+            parent: None,
+            evidence: Evidence::Root,
+        });
+        let mut other = own().bytes();
+        other[7] ^= 1;
+        let other = SpanId::new(other).unwrap();
+        assert_eq!(Sent::parse(&text, other), None);
     }
 
     #[test]
@@ -211,7 +253,7 @@ mod tests {
                 parent: None,
                 evidence: Evidence::Root,
             });
-            Sent::parse(&text).unwrap().at_ms
+            parse(&text).unwrap().at_ms
         };
         assert_eq!(at(-1), 0);
         assert_eq!(at(i64::MAX), (1 << 48) - 1);

@@ -5,7 +5,7 @@
 
 use super::{
     Carried, CorrelationNames, SENT_MEMBER, Sampling, Sent, TRACEPARENT, TRACESTATE, Traceparent,
-    traceparent::put_hex,
+    send::SENT_CHARACTERS, traceparent::put_hex,
 };
 
 /// Which headers are added: more say more and cost more bytes.
@@ -86,11 +86,11 @@ impl HeaderChoice {
 }
 
 fn with_tracestate(new: &NewContext<'_>, push: impl FnOnce(&[u8])) {
-    let sent = new.sent.encode();
+    let sent = new.sent.encode(new.traceparent.span_id);
     let sampling = new.sampling.format();
     if sampling.is_none() && new.inherited.is_none() {
         // Nearly every record: no allocation.
-        let mut value = [0; SENT_MEMBER.len() + 1 + 20];
+        let mut value = [0; SENT_MEMBER.len() + 1 + SENT_CHARACTERS];
         let parts = SENT_MEMBER.bytes().chain([b'=']).chain(sent);
         for (room, byte) in value.iter_mut().zip(parts) {
             *room = byte;
@@ -174,7 +174,7 @@ mod tests {
                 .map(|(k, v)| (k.as_bytes(), Some(v.as_bytes())));
             let carried = Carried::read(again, &names);
             let member = |key| carried.tracestate.member(key);
-            assert_eq!(member(SENT_MEMBER).and_then(Sent::parse), Some(new.sent));
+            assert_eq!(carried.sent(), Some(new.sent));
             assert_eq!(member("ot"), sampled.then_some("th:0"), "{state}");
             // Nothing is ever added twice.
             assert_eq!(added(HeaderChoice::Full, &headers, &new), []);

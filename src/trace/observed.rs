@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::DeadLetter;
-use crate::propagation::{Carried, CorrelationNames, SENT_MEMBER, Sent, Traceparent, derive};
+use crate::propagation::{Carried, CorrelationNames, Sent, Traceparent, derive};
 
 /// Where a record stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,15 +94,13 @@ impl Observed {
     ) -> Self {
         let carried = Carried::read(headers.clone(), names);
         let context = carried.traceparent.and_then(Result::ok);
-        // A member without its traceparent names the parent of nothing.
-        let member = context.and(carried.tracestate.member(SENT_MEMBER));
         Self {
             dead_letter: DeadLetter::read(&position.topic, headers),
             position,
             record_ms,
             context,
             derived: false,
-            sent: member.and_then(Sent::parse),
+            sent: carried.sent(),
             correlation_id: carried.correlation_id.map(str::to_owned),
             identity: 0,
             aborted: false,
@@ -176,11 +174,12 @@ mod tests {
             parent: None,
             evidence: crate::propagation::Evidence::Root,
         };
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let own = Traceparent::parse(parent.as_bytes()).unwrap().span_id;
         let state = format!(
             "tl={},x=y",
-            String::from_utf8(sent.encode().into()).unwrap()
+            String::from_utf8(sent.encode(own).into()).unwrap()
         );
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let at = || Position::new("a", 0, 1);
         let all = [
             ("traceparent", parent),

@@ -58,13 +58,7 @@ impl Client {
     /// Starts the program; it runs until its work is done or it is told to leave.
     #[track_caller]
     pub(crate) fn start(self, arguments: &[&str]) -> Running {
-        let mut command = self.command();
-        command.args(arguments);
-        let name = format!("{} {}", self.name(), arguments.first().unwrap_or(&""));
-        Running {
-            process: Process::spawn(&name, &mut command),
-            parsed: Mutex::new(Vec::new()),
-        }
+        Running::start(self.name(), self.command(), arguments)
     }
 
     /// Runs the program to its end and fails the test when it does not end well.
@@ -79,7 +73,10 @@ impl Client {
         match self {
             Self::Java => java("4.4.0", &[]),
             Self::Java391 => java("3.9.1", &["Share.java", "Decode.java"]),
-            Self::Librdkafka | Self::KafkaPython => python(self.name()),
+            Self::Librdkafka | Self::KafkaPython => {
+                let environment = python_environment(self.name(), &["requirements.txt"]);
+                python(&environment, self.name())
+            }
             Self::FranzGo | Self::Sarama => go(self.name()),
             Self::KafkaJs => node(),
         }
@@ -93,6 +90,17 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a program that speaks as tests/clients/README.md says.
+    #[track_caller]
+    pub(super) fn start(name: &str, mut command: Command, arguments: &[&str]) -> Self {
+        command.args(arguments);
+        let name = format!("{name} {}", arguments.first().unwrap_or(&""));
+        Self {
+            process: Process::spawn(&name, &mut command),
+            parsed: Mutex::new(Vec::new()),
+        }
+    }
+
     /// Waits until `find` yields something from the lines so far, parsed.
     #[track_caller]
     pub(crate) fn wait_for<T>(
@@ -260,6 +268,29 @@ impl Record {
     }
 }
 
+/// The text behind base64, as the programs print bytes.
+#[track_caller]
+pub(crate) fn decoded(base64: &str) -> String {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let digits: Vec<u8> = base64.bytes().filter_map(digit).collect();
+    let mut bytes = Vec::new();
+    for four in digits.chunks(4) {
+        let bits = four
+            .iter()
+            .fold(0, |bits, digit| bits << 6 | u32::from(*digit));
+        let bits = bits << (6 * (4 - four.len()));
+        bytes.extend(&bits.to_be_bytes()[1..four.len()]);
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
 #[track_caller]
 fn parse(line: &str) -> Value {
     serde_json::from_str(line)
@@ -299,26 +330,27 @@ fn java(version: &str, without: &[&str]) -> Command {
     command
 }
 
+/// What the last of these files of a client's folder asks for; it may name the others.
 #[track_caller]
-fn python(client: &str) -> Command {
-    let sources = sources(client);
-    let requirements = sources.join("requirements.txt");
-    let digest = cache::digest(std::slice::from_ref(&requirements));
-    let environment = cache::artifact(&format!("venv-{client}-{digest}"), |directory| {
+pub(super) fn python_environment(client: &str, requirements: &[&str]) -> PathBuf {
+    let files: Vec<PathBuf> = requirements
+        .iter()
+        .map(|file| sources(client).join(file))
+        .collect();
+    let name = format!("venv-{client}-{}", cache::digest(&files));
+    cache::artifact(&name, |directory| {
         cache::step(Command::new("python3").args(["-m", "venv"]).arg(directory));
         let mut command = Command::new(directory.join("bin/python"));
-        command.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--only-binary=:all:",
-            "-r",
-        ]);
-        cache::step(command.arg(&requirements));
-    });
+        command.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"]);
+        command.arg("-r").args(files.last());
+        cache::step(&mut command);
+    })
+}
+
+/// The program of a client's folder in such an environment.
+pub(super) fn python(environment: &Path, client: &str) -> Command {
     let mut command = Command::new(environment.join("bin/python"));
-    command.arg(sources.join("client.py"));
+    command.arg(sources(client).join("client.py"));
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }

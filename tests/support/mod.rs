@@ -15,9 +15,12 @@
 
 pub(crate) mod cache;
 pub(crate) mod certificates;
+pub(crate) mod chain;
 pub(crate) mod clients;
 pub(crate) mod collector;
 pub(crate) mod deadline;
+pub(crate) mod instrumented;
+pub(crate) mod jaeger;
 pub(crate) mod kafka;
 pub(crate) mod metrics;
 pub(crate) mod ports;
@@ -29,4 +32,5 @@ pub(crate) mod same;
 pub(crate) mod schemas;
 pub(crate) mod segments;
 pub(crate) mod sockets;
+pub(crate) mod stage;
 pub(crate) mod throughline;

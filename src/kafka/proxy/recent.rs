@@ -19,9 +19,7 @@ use crate::{
     event::{Name, Stamp, Traced},
     kafka::wire::record::{Record, Records},
     lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced},
-    propagation::{
-        Carried, CorrelationNames, RANDOMNESS_MAX, SENT_MEMBER, Sampling, Sent, Traceparent, derive,
-    },
+    propagation::{Carried, CorrelationNames, RANDOMNESS_MAX, Sampling, Traceparent, derive},
 };
 
 /// Records with a recorded trace that are reported per partition of one request or answer.
@@ -276,7 +274,7 @@ pub(crate) fn seen(
     Traced {
         offset,
         context,
-        sent: carried.tracestate.member(SENT_MEMBER).and_then(Sent::parse),
+        sent: carried.sent(),
         written: false,
         derived: false,
         correlation: carried.correlation_id.map(Arc::from),
