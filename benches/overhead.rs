@@ -57,24 +57,14 @@ fn main() {
     let kafka = Kafka::start(spec);
     let bench = Bench::start(&kafka, null_port);
     bench.idle_memory();
-    let mut table = Table::new(rounds);
-    for round in 0..rounds {
-        eprintln!("round {} of {rounds}", round + 1);
-        for (path, bootstrap, pid) in bench.paths() {
-            bench.volume(&mut table, path, &bootstrap, pid, round, megabytes);
-        }
-        for (path, bootstrap, pid) in bench.paths() {
-            bench.latency(&mut table, path, &bootstrap, pid);
-        }
+    if std::env::var("THROUGHLINE_BENCH_ONLY").as_deref() != Ok("injection") {
+        bench.observing(rounds, megabytes);
     }
-    for (path, bootstrap, pid) in bench.paths() {
-        bench.memory(&mut table, path, &bootstrap, pid);
-    }
-    println!("{}", table.markdown(&PATHS));
     let mut table = Table::new(rounds);
     for round in 0..rounds {
         eprintln!("injection, round {} of {rounds}", round + 1);
         bench.injection(&mut table, round, megabytes / 4);
+        bench.hold(&mut table, round, megabytes / 4);
     }
     println!(
         "Injection on, megabytes as the client has them:\n\n{}",
@@ -89,11 +79,50 @@ fn number(variable: &str, default: usize) -> usize {
         .unwrap_or(default)
 }
 
+/// What a sidecar says it added, in sum, then as a mean.
+#[derive(Clone, Copy)]
+struct Added {
+    requests_us: f64,
+    responses_us: f64,
+    requests: f64,
+    responses: f64,
+}
+
+impl Added {
+    fn of(sidecar: &Throughline) -> Self {
+        let metrics = sidecar.metrics();
+        let of = |what: &str, direction: &str| {
+            let family = format!("throughline_proxy_added_latency_seconds_{what}");
+            metrics.sum(&family, &[("direction", direction)])
+        };
+        Self {
+            requests_us: of("sum", "client_to_broker") * 1e6,
+            responses_us: of("sum", "broker_to_client") * 1e6,
+            requests: of("count", "client_to_broker"),
+            responses: of("count", "broker_to_client"),
+        }
+    }
+
+    fn since(self, before: Self) -> Self {
+        let mean = |sum: f64, count: f64| sum / count.max(1.0);
+        let requests = self.requests - before.requests;
+        let responses = self.responses - before.responses;
+        Self {
+            requests_us: mean(self.requests_us - before.requests_us, requests),
+            responses_us: mean(self.responses_us - before.responses_us, responses),
+            requests,
+            responses,
+        }
+    }
+}
+
 struct Bench {
     direct: SocketAddr,
     null: (SocketAddr, Process),
     throughline: Throughline,
     injecting: Throughline,
+    /// As `injecting`, but what is delivered is not indexed first.
+    unheld: Throughline,
 }
 
 impl Bench {
@@ -122,6 +151,7 @@ impl Bench {
             null: (listen, null),
             throughline: Throughline::start(spec("observe")),
             injecting: Throughline::start(spec("inject")),
+            unheld: Throughline::start(spec("inject").set("lineage.hold_us_max", "0")),
         }
     }
 
@@ -143,6 +173,58 @@ impl Bench {
         let injecting = &self.injecting;
         let ours = ("throughline", injecting.bootstrap(), Some(injecting.id()));
         [direct, null, ours]
+    }
+
+    /// Everything in mode `observe`.
+    fn observing(&self, rounds: usize, megabytes: usize) {
+        let mut table = Table::new(rounds);
+        for round in 0..rounds {
+            eprintln!("round {} of {rounds}", round + 1);
+            for (path, bootstrap, pid) in self.paths() {
+                self.volume(&mut table, path, &bootstrap, pid, round, megabytes);
+            }
+            for (path, bootstrap, pid) in self.paths() {
+                self.latency(&mut table, path, &bootstrap, pid);
+            }
+        }
+        for (path, bootstrap, pid) in self.paths() {
+            self.memory(&mut table, path, &bootstrap, pid);
+        }
+        println!("{}", table.markdown(&PATHS));
+    }
+
+    /// What it costs that a delivered record is indexed before it leaves, and what an edited request waits.
+    fn hold(&self, table: &mut Table, round: usize, megabytes: usize) {
+        let load = Load {
+            megabytes,
+            record_bytes: 1_000,
+            codec: "none",
+        };
+        let sidecars = [("indexed", &self.injecting), ("not indexed", &self.unheld)];
+        for (what, sidecar) in sidecars {
+            let bootstrap = sidecar.bootstrap();
+            let topic = format!("hold-{}-{round}", what.replace(' ', "-"));
+            volume::create(&bootstrap, &topic, 6);
+            let before = Added::of(sidecar);
+            volume::produce(&bootstrap, &topic, load);
+            let consumed = volume::consume(&bootstrap, &topic, load);
+            let added = Added::of(sidecar).since(before);
+            let rate = megabytes as f64 / consumed.as_secs_f64();
+            let row = |of: &str| format!("{of} (deliveries {what})");
+            table.add(&row("consume MB/s"), "throughline", rate);
+            let answers = row("mean added latency of an answer, µs");
+            table.add(&answers, "throughline", added.responses_us);
+            let requests = row("mean added latency of a request, µs");
+            table.add(&requests, "throughline", added.requests_us);
+        }
+        for (path, bootstrap, _) in self.injecting_paths() {
+            let address: SocketAddr = bootstrap.parse().expect("an address");
+            let alone = paced::ping_pong(address, 4_000);
+            for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+                let row = format!("ack {name}, one connection, µs");
+                table.add(&row, path, alone.quantile_us(share));
+            }
+        }
     }
 
     /// What injection costs, by codec and size of record.

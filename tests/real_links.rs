@@ -12,14 +12,16 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Deref,
     time::Duration,
 };
 
 use support::{
-    clients::{Client, Record},
-    collector::{Collector, Span},
+    clients::{self, Client, Record},
+    collector::Span,
     deadline::poll_until,
-    kafka::{Kafka, Listener, Version},
+    kafka::Listener,
+    stage,
     throughline::{Throughline, ThroughlineSpec},
 };
 use throughline::propagation::derive;
@@ -30,29 +32,25 @@ const COUNT: usize = 60;
 /// Topic, partition, offset.
 type Position = (String, i32, i64);
 
-struct Stage {
-    kafka: Kafka,
-    collector: Collector,
+struct Stage(stage::Stage);
+
+impl Deref for Stage {
+    type Target = stage::Stage;
+
+    fn deref(&self) -> &stage::Stage {
+        &self.0
+    }
 }
 
 impl Stage {
     fn start() -> Self {
-        Self {
-            kafka: Kafka::single(Version::V4_4_0),
-            collector: Collector::start(),
-        }
+        Self(stage::Stage::start())
     }
 
     fn sidecar(&self, mode: &str, service: &str) -> Throughline {
-        let spec = ThroughlineSpec::new(&self.kafka.bootstrap(Listener::Plaintext))
-            .mode(mode)
-            .set("otlp.endpoint", &self.collector.grpc())
-            .set("otlp.service_name", service)
-            .set("sampling.traces_per_second_per_topic", "100000")
-            // This build is not optimized, and the machine is shared.
-            .set("lineage.hold_us_max", "1000000")
-            .set("limits.edit_cpu_ms_per_second", "1000");
-        Throughline::start(spec)
+        let spec = ThroughlineSpec::new(&self.kafka.bootstrap(Listener::Plaintext)).mode(mode);
+        let collector = self.collector.grpc();
+        Throughline::start(stage::traced(spec, service, &collector, "grpc"))
     }
 
     /// One run of a client from the start of a topic to its end; its records.
@@ -231,23 +229,8 @@ struct Truth {
     transaction: Option<String>,
 }
 
-/// The bytes that standard base64 stands for.
-fn bytes_of(text: &str) -> Vec<u8> {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |byte: u8| DIGITS.iter().position(|d| *d == byte);
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0usize, 0);
-    for digit in text.bytes().filter_map(digit) {
-        (bits, count) = (bits << 6 | digit, count + 6);
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff) as u8);
-        }
-    }
-    bytes
-}
-
 fn truth(record: &Record) -> Truth {
-    let json = bytes_of(record.value.as_ref().expect("a value"));
+    let json = clients::bytes(record.value.as_ref().expect("a value"));
     serde_json::from_slice(&json).expect("what a pipeline writes")
 }
 

@@ -11,6 +11,8 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write,
+    net::{SocketAddr, TcpListener},
     time::Duration,
 };
 
@@ -19,8 +21,9 @@ use support::{
     clients::Client,
     collector::Span,
     deadline::poll_until,
-    kafka::Listener,
+    kafka::{Kafka, Listener, Version},
     stage::{Stage, named},
+    throughline::{Throughline, ThroughlineSpec},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -259,4 +262,78 @@ fn a_collector_that_is_away_costs_spans_and_nothing_else_and_may_come_back() {
     let spans = stage.spans("seen", |spans| named(spans, "create").len() == COUNT);
     assert!(spans.iter().all(|span| span.service == "writer"));
     sidecar.terminate();
+}
+
+/// What somebody says who is no collector.
+#[derive(Clone, Copy)]
+enum Nonsense {
+    Bytes(&'static [u8]),
+    /// An answer that has no end.
+    Flood,
+    Silence,
+}
+
+fn no_collector(answer: Nonsense) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else {
+                return;
+            };
+            match answer {
+                Nonsense::Bytes(bytes) => drop(connection.write_all(bytes)),
+                Nonsense::Flood => {
+                    drop(connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
+                    while connection.write_all(&[0; 65_536]).is_ok() {}
+                }
+                Nonsense::Silence => kept.push(connection),
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_collector_that_answers_nonsense_or_never_costs_spans_and_nothing_else() {
+    let kafka = Kafka::single(Version::V4_4_0);
+    let no_protobuf = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\ncontent-type: application/x-protobuf\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+    let too_long = b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n";
+    let cases = [
+        (
+            "garbage",
+            "grpc",
+            Nonsense::Bytes(b"\x00\xff not HTTP/2 \x00\xff\x00\xff"),
+        ),
+        ("http1", "grpc", Nonsense::Bytes(no_protobuf)),
+        (
+            "garbage",
+            "http/protobuf",
+            Nonsense::Bytes(b"\x16\x03\x01 no HTTP\r\n\r\n"),
+        ),
+        ("too-long", "http/protobuf", Nonsense::Bytes(too_long)),
+        ("flood", "http/protobuf", Nonsense::Flood),
+        ("silence", "http/protobuf", Nonsense::Silence),
+    ];
+    for (name, protocol, answer) in cases {
+        let topic = format!("{name}-{}", protocol.replace('/', "-"));
+        kafka.create_topic(&topic, 6);
+        let collector = no_collector(answer);
+        let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext))
+            .set("otlp.endpoint", &format!("http://{collector}"))
+            .set("otlp.protocol", protocol)
+            .set("sampling.traces_per_second_per_topic", "100000");
+        let sidecar = Throughline::start(spec);
+        produce(&sidecar.bootstrap(), Client::Librdkafka, &topic);
+        let lost = [("signal", "traces"), ("reason", "export")];
+        poll_until("the loss is counted", LIMIT, || {
+            let lost = sidecar
+                .metrics()
+                .sum("throughline_telemetry_dropped_total", &lost);
+            (lost >= COUNT as f64).then_some(())
+        });
+        produce(&sidecar.bootstrap(), Client::Librdkafka, &topic);
+        sidecar.terminate();
+    }
 }

@@ -385,3 +385,18 @@ fn node() -> Command {
     command.arg(sources.join("client.js"));
     command
 }
+
+/// The bytes that standard base64 stands for.
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |byte: u8| DIGITS.iter().position(|d| *d == byte);
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0usize, 0);
+    for digit in text.bytes().filter_map(digit) {
+        (bits, count) = (bits << 6 | digit, count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count & 0xff) as u8);
+        }
+    }
+    bytes
+}
