@@ -132,7 +132,8 @@ impl Collector {
     }
 }
 
-fn of_line(line: &Value) -> Vec<Span> {
+/// The spans of one OTLP message as JSON.
+pub(super) fn of_line(line: &Value) -> Vec<Span> {
     let mut spans = Vec::new();
     for resource in list(&line["resourceSpans"]) {
         let service = attributes(&resource["resource"]["attributes"])
