@@ -18,8 +18,9 @@ use std::{
 
 use support::{
     chain::{self, Hop},
+    collector::Span,
     deadline::try_poll_until,
-    jaeger::{Jaeger, JaegerSpan},
+    jaeger::Jaeger,
     kafka::{Kafka, Listener, Version},
     stage::traced,
     throughline::{Throughline, ThroughlineSpec},
@@ -28,21 +29,21 @@ use support::{
 const COUNT: usize = 120;
 /// Jaeger says of every child that does not lie within its parent, as behind a queue none does, what it did not do about it.
 const SKEW: &str = "clock skew adjustment disabled";
+const CLIENT: i64 = 3;
+const PRODUCER: i64 = 4;
+const CONSUMER: i64 = 5;
 const LIMIT: Duration = Duration::from_secs(60);
 /// What each record has of its own; `send` and `fetch` are of a batch and stand in one of its traces.
 const OPERATIONS: [&str; 3] = ["create", "process", "commit"];
 
-fn operation(span: &JaegerSpan) -> &str {
-    span.tag("messaging.operation.name")
-}
-
-fn of_record(spans: &[JaegerSpan]) -> Vec<&JaegerSpan> {
-    let of_record = |span: &&JaegerSpan| OPERATIONS.contains(&operation(span));
+fn of_record(spans: &[Span]) -> Vec<&Span> {
+    let of_record =
+        |span: &&Span| OPERATIONS.contains(&span.text("messaging.operation.name").as_str());
     spans.iter().filter(of_record).collect()
 }
 
 /// The trace of one record, once it is whole.
-fn whole(jaeger: &Jaeger, hops: &[Hop; 3]) -> Vec<JaegerSpan> {
+fn whole(jaeger: &Jaeger, hops: &[Hop; 3]) -> Vec<Span> {
     let id = &hops[0].trace_id;
     let complete = try_poll_until(LIMIT, || {
         let spans = jaeger.trace(id);
@@ -52,51 +53,56 @@ fn whole(jaeger: &Jaeger, hops: &[Hop; 3]) -> Vec<JaegerSpan> {
 }
 
 /// Its own spans in order, each hop under the one before; nothing without a parent but the first.
-fn assert_whole(broker: &str, hops: &[Hop; 3], spans: &[JaegerSpan]) {
-    let by_name: BTreeMap<&str, &JaegerSpan> = of_record(spans)
+fn assert_whole(broker: &str, hops: &[Hop; 3], spans: &[Span]) {
+    let by_name: BTreeMap<&str, &Span> = of_record(spans)
         .into_iter()
         .map(|span| (span.name.as_str(), span))
         .collect();
     let wanted = OPERATIONS.len() * hops.len();
     assert_eq!((by_name.len(), of_record(spans).len()), (wanted, wanted));
-    let mut parent = None;
-    for (at, hop) in hops.iter().enumerate() {
+    let mut parent = "";
+    for (hop, services) in hops.iter().zip(chain::SERVICES.windows(2)) {
         assert_eq!(hop.trace_id, hops[0].trace_id, "{hops:?}");
         let [create, process, commit] =
             OPERATIONS.map(|operation| by_name[format!("{operation} {}", hop.topic).as_str()]);
         assert_eq!(
-            (create.id.as_str(), create.parent.as_deref()),
+            (create.span_id.as_str(), create.parent.as_str()),
             (hop.span_id.as_str(), parent)
         );
-        assert_eq!(process.parent.as_ref(), Some(&create.id));
-        assert_eq!(commit.parent.as_ref(), Some(&process.id));
-        assert_eq!(create.tag("span.kind"), "producer");
-        assert_eq!(process.tag("span.kind"), "consumer");
-        assert_eq!(commit.tag("span.kind"), "client");
-        assert_eq!(create.service, chain::SERVICES[at]);
-        for span in [process, commit] {
-            assert_eq!(span.service, chain::SERVICES[at + 1]);
+        assert_eq!(process.parent, create.span_id);
+        assert_eq!(commit.parent, process.span_id);
+        for (span, kind, service) in [
+            (create, PRODUCER, services[0]),
+            (process, CONSUMER, services[1]),
+            (commit, CLIENT, services[1]),
+        ] {
+            assert_eq!((span.kind, span.service.as_str()), (kind, service));
         }
-        assert_eq!(
-            process.tag("messaging.kafka.offset"),
-            hop.offset.to_string()
-        );
-        parent = Some(hop.span_id.as_str());
+        let offset = process.text("messaging.kafka.offset");
+        assert_eq!(offset, hop.offset.to_string());
+        parent = hop.span_id.as_str();
     }
-    let known: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
-    let roots = spans.iter().filter(|span| span.parent.is_none());
+    let known: BTreeSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
+    let roots = spans.iter().filter(|span| span.parent.is_empty());
     assert_eq!(roots.count(), 1, "{hops:?}");
     for span in spans {
-        let complaints = span.warnings.iter().filter(|text| !text.starts_with(SKEW));
-        assert_eq!(complaints.count(), 0, "{span:?}");
-        let parent = span.parent.as_deref();
-        assert!(
-            parent.is_none_or(|parent| known.contains(parent)),
-            "{span:?}"
-        );
-        let server = format!("{}:{}", span.tag("server.address"), span.tag("server.port"));
+        let parent = span.parent.as_str();
+        assert!(parent.is_empty() || known.contains(parent), "{span:?}");
+        let host = span.text("server.address");
+        let server = format!("{host}:{}", span.text("server.port"));
         assert_eq!(server, broker, "the real broker's: {span:?}");
     }
+}
+
+/// The page shows the same spans, and has nothing to complain of.
+fn assert_shown(jaeger: &Jaeger, id: &str, spans: &[Span]) {
+    let (shown, warnings) = jaeger.shown(id);
+    let stored = spans
+        .iter()
+        .map(|span| (span.name.clone(), span.service.clone()));
+    assert_eq!(shown, stored.collect(), "{id}");
+    let complaints = warnings.iter().filter(|text| !text.starts_with(SKEW));
+    assert_eq!(complaints.count(), 0, "{id}: {warnings:?}");
 }
 
 #[test]
@@ -123,6 +129,7 @@ fn jaeger_tells_one_trace_from_the_first_produce_to_the_last_commit() {
     for hops in &events {
         let spans = whole(&jaeger, hops);
         assert_whole(&broker, hops, &spans);
+        assert_shown(&jaeger, &hops[0].trace_id, &spans);
         of_batches += spans.len() - of_record(&spans).len();
     }
     assert!(

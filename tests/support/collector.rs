@@ -266,7 +266,8 @@ fn texts(value: &Value) -> BTreeMap<String, String> {
     all.map(|(key, value)| (key, text(&value))).collect()
 }
 
-fn of_line(line: &Value) -> Vec<Span> {
+/// The spans of one OTLP message as JSON.
+pub(super) fn of_line(line: &Value) -> Vec<Span> {
     let mut spans = Vec::new();
     for resource in list(&line["resourceSpans"]) {
         let service = attributes(&resource["resource"]["attributes"])

@@ -4,6 +4,7 @@
 //! modules, because nothing packages it; that takes up to ten minutes, so only acceptance asks for it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -15,7 +16,13 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{cache, deadline::poll_until, ports, process::Process};
+use super::{
+    cache,
+    collector::{Span, of_line},
+    deadline::poll_until,
+    ports,
+    process::Process,
+};
 
 const MODULE: &str = "github.com/jaegertracing/jaeger";
 const VERSION: &str = "v1.76.0";
@@ -28,28 +35,6 @@ pub(crate) struct Jaeger {
     query: u16,
     process: Process,
     _directory: TempDir,
-}
-
-/// One span as the query API tells it.
-#[derive(Clone, Debug)]
-pub(crate) struct JaegerSpan {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) service: String,
-    /// The first reference in its own trace, as Jaeger's page nests spans. A parent that is linked to as well is told as
-    /// `FOLLOWS_FROM`.
-    pub(crate) parent: Option<String>,
-    pub(crate) start_us: u64,
-    pub(crate) tags: Vec<(String, String)>,
-    /// What the API has to complain of.
-    pub(crate) warnings: Vec<String>,
-}
-
-impl JaegerSpan {
-    pub(crate) fn tag(&self, key: &str) -> &str {
-        let found = self.tags.iter().find(|(known, _)| known == key);
-        found.map_or("", |(_, value)| value)
-    }
 }
 
 impl Jaeger {
@@ -90,18 +75,32 @@ impl Jaeger {
         format!("http://127.0.0.1:{}", self.otlp)
     }
 
-    /// The spans of one trace so far, as `/api/traces/ID` tells them; none where it does not know the trace.
+    /// The spans of one trace so far; none where it does not know the trace.
     #[track_caller]
-    pub(crate) fn trace(&self, id: &str) -> Vec<JaegerSpan> {
-        let answer = self.get(&format!("/api/traces/{id}"));
-        let answer = answer.unwrap_or_else(|error| panic!("{error}\n{}", self.process.tail()));
-        let traces = list(&answer["data"]);
-        assert!(traces.len() <= 1, "one id, one trace: {answer}");
-        let spans = traces.iter().flat_map(|trace| {
-            let spans = list(&trace["spans"]).iter();
-            spans.map(|span| read(span, &trace["processes"]))
-        });
-        spans.collect()
+    pub(crate) fn trace(&self, id: &str) -> Vec<Span> {
+        of_line(&self.answer(&format!("/api/v3/traces/{id}"))["result"])
+    }
+
+    /// Names and services of the spans that Jaeger's page shows of a trace, and what it has to complain of.
+    #[track_caller]
+    pub(crate) fn shown(&self, id: &str) -> (BTreeSet<(String, String)>, Vec<String>) {
+        let answer = self.answer(&format!("/api/traces/{id}"));
+        let [trace] = list(&answer["data"]) else {
+            panic!("one id, one trace: {answer}");
+        };
+        let (mut names, mut warnings) = (BTreeSet::new(), Vec::new());
+        for span in list(&trace["spans"]) {
+            let process = &trace["processes"][text(&span["processID"])];
+            names.insert((text(&span["operationName"]), text(&process["serviceName"])));
+            warnings.extend(list(&span["warnings"]).iter().map(text));
+        }
+        (names, warnings)
+    }
+
+    #[track_caller]
+    fn answer(&self, path: &str) -> Value {
+        let answer = self.get(path);
+        answer.unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.process.tail()))
     }
 
     fn get(&self, path: &str) -> std::io::Result<Value> {
@@ -117,34 +116,12 @@ impl Jaeger {
     }
 }
 
-fn read(span: &Value, processes: &Value) -> JaegerSpan {
-    let process = &processes[text(&span["processID"])];
-    let in_trace = |reference: &&Value| reference["traceID"] == span["traceID"];
-    let parent = list(&span["references"]).iter().find(in_trace);
-    JaegerSpan {
-        id: text(&span["spanID"]),
-        name: text(&span["operationName"]),
-        service: text(&process["serviceName"]),
-        parent: parent.map(|reference| text(&reference["spanID"])),
-        start_us: span["startTime"].as_u64().unwrap_or(0),
-        tags: list(&span["tags"])
-            .iter()
-            .map(|tag| (text(&tag["key"]), text(&tag["value"])))
-            .collect(),
-        warnings: list(&span["warnings"]).iter().map(text).collect(),
-    }
-}
-
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
 fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 #[track_caller]
