@@ -11,7 +11,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use support::kafka::{Kafka, Listener, Version};
 use support::process::Process;
@@ -134,6 +134,20 @@ fn an_interrupted_demo_ends_with_the_same_summary() {
     process.signal("INT");
     let (status, lines) = end(process);
     assert_consistent(status, &lines);
+}
+
+#[test]
+fn a_demo_that_nobody_reads_any_more_ends() {
+    let program = support::throughline::binary();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$0\" demo 2>&1 | head -n 12"]);
+    shell.arg(program.get_program());
+    for (name, _) in program.get_envs() {
+        shell.env_remove(name);
+    }
+    let mut both = Process::spawn("demo | head", &mut shell);
+    assert!(both.wait(LIMIT).success());
+    assert_eq!(both.lines_from(0).len(), 12);
 }
 
 #[test]

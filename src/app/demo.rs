@@ -106,10 +106,11 @@ async fn show(
         seed: 1,
     };
     let stop = async { while signals.next().await != Told::Stop {} };
-    let summary = demo::run(&addresses, &bootstrap, options, stop, streams.out).await?;
+    let summary = demo::run(&addresses, &bootstrap, options, stop, streams.out).await;
     for sidecar in sidecars {
         sidecar.stop().await;
     }
+    let summary = summary?;
     for followed in FOLLOWED {
         follow(followed, &bootstrap, streams).await?;
     }

@@ -184,23 +184,29 @@ pub async fn run(
         screen: Screen::new(options.live, options.color),
         started: Instant::now(),
     };
-    tokio::select! {
-        () = stop => {}
-        () = time_is_up(&pipeline, show.started, options.duration) => {}
-        shown = show.keep(|| pipeline.doing(), out) => shown?,
-    }
-    pipeline.drain();
-    tokio::select! {
-        () = pipeline.at_rest() => {}
-        () = sleep(DRAIN_LIMIT) => {}
-        shown = show.keep(|| pipeline.doing(), out) => shown?,
-    }
-    pipeline.hold();
-    pipeline.at_rest().await;
-    let (metrics, groups) = settled(services).await;
-    let after = Ledger::read(&direct).await?;
-    show.last(metrics.clone(), out)?;
+    let rested = async {
+        tokio::select! {
+            () = stop => {}
+            () = time_is_up(&pipeline, show.started, options.duration) => {}
+            shown = show.keep(|| pipeline.doing(), out) => shown?,
+        }
+        pipeline.drain();
+        tokio::select! {
+            () = pipeline.at_rest() => {}
+            () = sleep(DRAIN_LIMIT) => {}
+            shown = show.keep(|| pipeline.doing(), out) => shown?,
+        }
+        pipeline.hold();
+        pipeline.at_rest().await;
+        let (metrics, groups) = settled(services).await;
+        let after = Ledger::read(&direct).await?;
+        show.last(metrics.clone(), out)?;
+        Ok::<_, DemoError>((metrics, groups, after))
+    };
+    let rested = rested.await;
+    // Also where nobody reads any more: clients must be gone before the cluster is.
     pipeline.close().await;
+    let (metrics, groups, after) = rested?;
     let evidence = Evidence {
         before: &before,
         after: &after,
