@@ -108,7 +108,6 @@ impl Sink for ProducedSink<'_> {
 
     fn batch(&mut self, header: &BatchHeader, _marker: Option<ControlType>) -> bool {
         let (base, max) = header.timestamps();
-        let notes = self.notes;
         let mut first = false;
         if let Some(part) = self.part() {
             first = part.batches == 0;
@@ -128,7 +127,7 @@ impl Sink for ProducedSink<'_> {
             part.max_timestamp_ms = part.max_timestamp_ms.max(max);
         }
         // Kafka takes one batch per partition; what stands behind it has no offset that is told.
-        if notes && first {
+        if self.notes && first {
             let room = self.shared.inject.hold(header.total_bytes());
             self.noted = room.map(|room| (Vec::new(), room));
         }

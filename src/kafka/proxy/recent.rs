@@ -204,12 +204,13 @@ impl Recent {
         threshold: &mut Option<u64>,
         context: Traceparent,
     ) -> Traceparent {
+        if !self.traces {
+            return context;
+        }
         let threshold = *threshold.get_or_insert_with(|| {
-            let records = if self.traces { batch.records } else { 0 };
-            let threshold = shared
-                .inject
-                .delivered_threshold(batch.topic, at.mono, records);
-            threshold.filter(|_| self.traces).unwrap_or(RANDOMNESS_MAX)
+            let (inject, records) = (&shared.inject, batch.records);
+            let threshold = inject.delivered_threshold(batch.topic, at.mono, records);
+            threshold.unwrap_or(RANDOMNESS_MAX)
         });
         Traceparent {
             sampled: Sampling::default().keeps(&context, threshold),

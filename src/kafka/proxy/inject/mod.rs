@@ -306,6 +306,8 @@ fn skipped(was: Injection, reason: &'static str) -> Injection {
 struct Told {
     traced: Vec<Traced>,
     descent: Vec<Descent>,
+    /// They were read, and parents found for them: not to be done twice.
+    read: bool,
 }
 
 /// Goes through the partitions of one request.
@@ -356,7 +358,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
                     seen.injection.skipped = Some(reason);
                     told.traced.retain(|record| !record.written);
                     seen.traced = told.traced;
-                    if seen.traced.is_empty() {
+                    if !told.read {
                         self.note(name, records, (number, seen));
                     }
                 }
@@ -434,6 +436,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         }
         let began = Instant::now();
         let mut writer = self.writer(name, partition, topic, header);
+        seen.read = true;
         let edited = append_headers(records, limits, |_, record, new| writer.write(record, new));
         if packed {
             topic.spend(began.elapsed());
