@@ -13,6 +13,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::ids::Ids;
 use crate::{
     event::{Name, Origin},
     propagation::{Evidence, Traceparent},
@@ -94,7 +95,7 @@ pub struct Parent {
     pub threshold: Option<u64>,
     /// Whether the context says if the trace is recorded.
     pub decided: bool,
-    /// Its correlation id.
+    /// Its correlation id; `None` also where it is the trace id.
     pub correlation: Option<Arc<str>>,
     /// When it was delivered.
     pub delivered: Instant,
@@ -183,9 +184,6 @@ struct Marks<'p> {
     business: &'p [u64],
     now: Instant,
 }
-
-/// Entries that share a hash, oldest first.
-type Ids = HashMap<u64, VecDeque<u64>>;
 
 #[derive(Debug, Default)]
 struct KeyShape {
@@ -332,7 +330,11 @@ impl Batch<'_> {
             context: record.context,
             threshold: record.threshold,
             decided: record.decided,
-            correlation: record.correlation.map(Arc::from),
+            // The trace id stands for itself: a record that inherits nothing else gets it too.
+            correlation: record
+                .correlation
+                .filter(|id| !record.context.trace_id.is_written(id))
+                .map(Arc::from),
             key,
             correlation_hash: record.correlation.map(|id| hasher.hash_one(id)),
             business: record.business.into(),
@@ -364,7 +366,7 @@ impl Index {
             .saturating_add(u64::try_from(self.entries.len()).unwrap_or(u64::MAX));
         if let Some(key) = entry.key {
             let repeated = self.has_key(key, &entry.topic);
-            self.by_key.entry(key).or_default().push_back(id);
+            self.by_key.add(key, id);
             let known = self.keys.len() < TOPICS_MAX || self.keys.contains_key(&entry.topic);
             if known {
                 let shape = self.keys.entry(Name::clone(&entry.topic)).or_default();
@@ -374,13 +376,10 @@ impl Index {
             self.drop_earlier_delivery(key, &entry);
         }
         if let Some(correlation) = entry.correlation_hash {
-            self.by_correlation
-                .entry(correlation)
-                .or_default()
-                .push_back(id);
+            self.by_correlation.add(correlation, id);
         }
         for hash in &entry.business {
-            self.by_business.entry(*hash).or_default().push_back(id);
+            self.by_business.add(*hash, id);
         }
         let place = (Name::clone(&entry.topic), entry.partition);
         self.unsettled.entry(place).or_default().push_back(id);
@@ -390,22 +389,19 @@ impl Index {
 
     /// Whether a record of this topic has the key.
     fn has_key(&self, key: u64, topic: &Name) -> bool {
-        let same = self.by_key.get(&key);
-        same.is_some_and(|ids| {
-            newest(ids).any(|id| self.peek(id).is_some_and(|e| e.topic == *topic))
-        })
+        let same = self.by_key.newest(key, CANDIDATES_MAX);
+        same.is_some_and(|mut ids| ids.any(|id| self.peek(id).is_some_and(|e| e.topic == *topic)))
     }
 
     /// The same position delivered again is one record, not two candidates.
     fn drop_earlier_delivery(&mut self, key: u64, again: &Entry) {
-        let Some(same) = self.by_key.get(&key) else {
-            return;
-        };
-        let earlier = newest(same).find(|id| {
+        let is_it = |id: &u64| {
             self.peek(*id).is_some_and(|e| {
                 e.offset == again.offset && e.partition == again.partition && e.topic == again.topic
             })
-        });
+        };
+        let same = self.by_key.newest(key, CANDIDATES_MAX);
+        let earlier = same.and_then(|mut same| same.find(is_it));
         if let Some(earlier) = earlier
             && let Some(entry) = self.entry(earlier)
         {
@@ -414,12 +410,12 @@ impl Index {
                 std::mem::take(&mut entry.business),
             );
             entry.key = None;
-            remove(&mut self.by_key, key, earlier);
+            self.by_key.remove(key, earlier);
             if let Some(hash) = correlation {
-                remove(&mut self.by_correlation, hash, earlier);
+                self.by_correlation.remove(hash, earlier);
             }
             for hash in business {
-                remove(&mut self.by_business, hash, earlier);
+                self.by_business.remove(hash, earlier);
             }
             if let Some(shape) = self.keys.get_mut(&again.topic) {
                 shape.records = shape.records.saturating_sub(1);
@@ -435,7 +431,7 @@ impl Index {
         let id = self.first;
         self.first = id.saturating_add(1);
         if let Some(hash) = entry.key {
-            remove(&mut self.by_key, hash, id);
+            self.by_key.remove(hash, id);
             let still = self.has_key(hash, &entry.topic);
             if let Some(shape) = self.keys.get_mut(&entry.topic) {
                 shape.records = shape.records.saturating_sub(1);
@@ -443,10 +439,10 @@ impl Index {
             }
         }
         if let Some(hash) = entry.correlation_hash {
-            remove(&mut self.by_correlation, hash, id);
+            self.by_correlation.remove(hash, id);
         }
         for hash in entry.business {
-            remove(&mut self.by_business, hash, id);
+            self.by_business.remove(hash, id);
         }
         if !entry.settled {
             self.unsettled_records = self.unsettled_records.saturating_sub(1);
@@ -493,18 +489,17 @@ impl Index {
     }
 
     /// The strongest evidence and the one entry it names.
-    fn evidence(&self, sent: &Marks<'_>, window: Duration) -> Option<(Evidence, u64)> {
-        let same_key = sent.key.and_then(|key| self.by_key.get(&key));
-        let keyed = |ids| {
-            let keyed = newest(same_key?);
-            Some(newest(ids).filter(move |id| keyed.clone().any(|same| same == *id)))
-        };
+    fn evidence<'i>(&'i self, sent: &Marks<'_>, window: Duration) -> Option<(Evidence, u64)> {
+        let newest = |ids: &'i Ids, hash| ids.newest(hash, CANDIDATES_MAX);
+        let same_key = sent.key.and_then(|key| newest(&self.by_key, key));
         let same_correlation = sent
             .correlation
-            .and_then(|hash| self.by_correlation.get(&hash));
+            .and_then(|hash| newest(&self.by_correlation, hash));
         // What was sent for may be sent for again: only the one that there is, or that has the key as well, is certain.
-        let by_correlation = same_correlation
-            .and_then(|ids| self.only(newest(ids)).or_else(|| self.only(keyed(ids)?)));
+        let by_correlation = same_correlation.clone().and_then(|ids| {
+            self.only(ids.clone())
+                .or_else(|| self.only(both(ids, same_key.clone()?)))
+        });
         if let Some(id) = by_correlation
             && self
                 .peek(id)
@@ -517,16 +512,16 @@ impl Index {
             same_correlation.is_none() || self.peek(*id).is_some_and(of)
         };
         let by_business = sent.business.iter().find_map(|hash| {
-            let ids = self.by_business.get(hash)?;
-            let one = self.one(newest(ids).filter(fits), sent);
+            let ids = newest(&self.by_business, *hash)?;
+            let one = self.one(ids.clone().filter(fits), sent);
             // Several records of one business id: the one with the key as well.
-            one.or_else(|| self.one(keyed(ids)?.filter(fits), sent))
+            one.or_else(|| self.one(both(ids, same_key.clone()?).filter(fits), sent))
         });
         if let Some(id) = by_business {
             return Some((Evidence::BusinessId, id));
         }
         if let Some(ids) = same_key
-            && let Some(id) = self.one(newest(ids).filter(fits), sent)
+            && let Some(id) = self.one(ids.filter(fits), sent)
             && self
                 .peek(id)
                 .is_some_and(|entry| self.keys_tell(&entry.topic))
@@ -605,24 +600,12 @@ impl Index {
     }
 }
 
-/// Of many records that share a hash only the newest are looked at.
-fn newest(ids: &VecDeque<u64>) -> impl Iterator<Item = u64> + Clone {
-    ids.iter().rev().take(CANDIDATES_MAX).copied()
-}
-
-fn remove(ids: &mut Ids, hash: u64, id: u64) {
-    let Some(same) = ids.get_mut(&hash) else {
-        return;
-    };
-    // Nearly always the oldest.
-    if same.front() == Some(&id) {
-        same.pop_front();
-    } else {
-        same.retain(|known| *known != id);
-    }
-    if same.is_empty() {
-        ids.remove(&hash);
-    }
+/// Those of the first that are among the second.
+fn both<'i>(
+    ids: impl Iterator<Item = u64> + Clone + 'i,
+    others: impl Iterator<Item = u64> + Clone + 'i,
+) -> impl Iterator<Item = u64> + Clone + 'i {
+    ids.filter(move |id| others.clone().any(|other| other == *id))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod business;
 mod deliveries;
 mod graph;
+mod ids;
 
 pub use business::{BusinessId, BusinessIds};
 pub use deliveries::{Batch, Delivered, Deliveries, Parent, Produced, Settings};

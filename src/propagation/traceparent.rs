@@ -34,6 +34,17 @@ macro_rules! hex_id {
                 Self(bytes)
             };
 
+            /// Whether this is its text: lower-case hexadecimal, as it is displayed.
+            #[must_use]
+            pub fn is_written(self, text: &str) -> bool {
+                let half = |half: u8| char::from_digit(u32::from(half), 16);
+                let digits = self
+                    .0
+                    .iter()
+                    .flat_map(|byte| [half(byte >> 4), half(byte & 15)]);
+                digits.eq(text.chars().map(Some))
+            }
+
             /// Its bytes, most significant first.
             #[must_use]
             pub const fn bytes(self) -> [u8; $bytes] {
@@ -200,6 +211,20 @@ mod tests {
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     const SPAN: &str = "00f067aa0ba902b7";
+
+    #[test]
+    fn an_id_knows_its_own_text() {
+        let id = SpanId::new([0, 1, 0xa2, 0xff, 4, 5, 6, 7]).unwrap();
+        assert!(id.is_written(&id.to_string()) && id.is_written("0001a2ff04050607"));
+        for other in [
+            "",
+            "0001a2ff0405060",
+            "0001a2ff040506070",
+            "0001A2FF04050607",
+        ] {
+            assert!(!id.is_written(other), "{other}");
+        }
+    }
 
     #[test]
     fn what_the_specification_allows_is_read_and_written_back() {
