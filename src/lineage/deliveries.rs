@@ -57,9 +57,7 @@ impl Default for Settings {
 /// One delivered record.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered<'r> {
-    /// Partition it came from.
-    pub partition: i32,
-    /// Its position there.
+    /// Its position in its partition.
     pub offset: i64,
     /// Its key.
     pub key: Option<&'r [u8]>,
@@ -71,6 +69,8 @@ pub struct Delivered<'r> {
     pub decided: bool,
     /// Its correlation id; where it carries none, nothing.
     pub correlation: Option<&'r str>,
+    /// Members of other tracers that came with its context, as `tracestate` has them.
+    pub inherited: Option<&'r str>,
     /// Hashes of its business ids.
     pub business: &'r [u64],
 }
@@ -97,6 +97,8 @@ pub struct Parent {
     pub decided: bool,
     /// Its correlation id; `None` also where it is the trace id.
     pub correlation: Option<Arc<str>>,
+    /// Members of other tracers that came with its context, as `tracestate` has them.
+    pub inherited: Option<Arc<str>>,
     /// When it was delivered.
     pub delivered: Instant,
     /// Its topic.
@@ -137,22 +139,35 @@ fn confidence(evidence: Evidence) -> f64 {
     }
 }
 
+/// Consecutive entries of one batch, and what they have in common.
 #[derive(Debug)]
-struct Entry {
+struct Run {
     at: Instant,
     topic: Name,
     partition: i32,
+    /// Where the keys of the topic are judged.
+    shape: Option<usize>,
+    /// Number of its first entry that is not settled.
+    unsettled: u64,
+    /// One more than the number of its last entry.
+    end: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Number of its run.
+    run: u64,
     offset: i64,
     context: Traceparent,
     threshold: Option<u64>,
     decided: bool,
     correlation: Option<Arc<str>>,
+    inherited: Option<Arc<str>>,
     key: Option<u64>,
     correlation_hash: Option<u64>,
     business: Box<[u64]>,
     /// Hashes of the topics to which something was sent that comes from it, and when that was last.
     claimed: Vec<(u64, Instant)>,
-    settled: bool,
 }
 
 impl Entry {
@@ -196,13 +211,19 @@ struct Index {
     entries: VecDeque<Entry>,
     /// Number of the first entry.
     first: u64,
+    /// None without an entry, but for the one that a batch is being added to.
+    runs: VecDeque<Run>,
+    /// Number of the first run.
+    first_run: u64,
     by_key: Ids,
     by_correlation: Ids,
     by_business: Ids,
-    /// Not yet settled, by topic and partition, in order of delivery.
+    /// Runs not yet settled, by topic and partition, in order of delivery.
     unsettled: HashMap<(Name, i32), VecDeque<u64>>,
-    unsettled_records: usize,
-    keys: HashMap<Name, KeyShape>,
+    unsettled_records: u64,
+    shapes: Vec<KeyShape>,
+    /// Where in `shapes` a topic is.
+    shape_of: HashMap<Name, usize>,
     /// Topics with hashes of those that several records of one were sent to.
     fans_out: HashMap<Name, Vec<u64>>,
     /// When something was last delivered that is not known, by topic and in any of those that are too many.
@@ -229,15 +250,17 @@ impl Deliveries {
         }
     }
 
-    /// Begins to add what was delivered of one topic.
-    pub fn batch(&self, topic: &Name, now: Instant) -> Batch<'_> {
+    /// Begins to add what was delivered of one partition.
+    pub fn batch<'d>(&'d self, topic: &'d Name, partition: i32, now: Instant) -> Batch<'d> {
         let mut index = self.lock();
         index.expire(now, &self.settings);
         Batch {
             deliveries: self,
             index,
-            topic: Name::clone(topic),
+            topic,
+            partition,
             now,
+            run: None,
         }
     }
 
@@ -278,14 +301,16 @@ impl Deliveries {
             index.fan_out(id, marks.target);
         }
         let entry = index.peek(id)?;
+        let run = index.run_of(entry)?;
         Some(Parent {
             context: entry.context,
             threshold: entry.threshold,
             decided: entry.decided,
             correlation: entry.correlation.clone(),
-            delivered: entry.at,
-            topic: Name::clone(&entry.topic),
-            partition: entry.partition,
+            inherited: entry.inherited.clone(),
+            delivered: run.at,
+            topic: Name::clone(&run.topic),
+            partition: run.partition,
             offset: entry.offset,
             evidence,
         })
@@ -308,24 +333,35 @@ impl Deliveries {
     }
 }
 
-/// Adds records of one topic.
+/// Adds records of one partition.
 #[derive(Debug)]
 pub struct Batch<'d> {
     deliveries: &'d Deliveries,
     index: MutexGuard<'d, Index>,
-    topic: Name,
+    topic: &'d Name,
+    partition: i32,
     now: Instant,
+    /// Number of the run that is added to.
+    run: Option<u64>,
 }
 
 impl Batch<'_> {
     /// Adds one record; one that was delivered before begins anew.
     pub fn add(&mut self, record: &Delivered<'_>) {
-        let hasher = &self.deliveries.hasher;
-        let key = record.key.map(|key| hasher.hash_one(key));
-        let entry = Entry {
-            at: self.now,
-            topic: Name::clone(&self.topic),
-            partition: record.partition,
+        let Deliveries {
+            hasher, settings, ..
+        } = self.deliveries;
+        let index = &mut *self.index;
+        if index.entries.len() >= settings.records_max {
+            index.forget_first();
+        }
+        let run = match self.run {
+            Some(run) if run >= index.first_run => run,
+            _ => index.begin(self.topic, self.partition, self.now),
+        };
+        self.run = Some(run);
+        index.add(Entry {
+            run,
             offset: record.offset,
             context: record.context,
             threshold: record.threshold,
@@ -335,45 +371,91 @@ impl Batch<'_> {
                 .correlation
                 .filter(|id| !record.context.trace_id.is_written(id))
                 .map(Arc::from),
-            key,
+            inherited: record.inherited.map(Arc::from),
+            key: record.key.map(|key| hasher.hash_one(key)),
             correlation_hash: record.correlation.map(|id| hasher.hash_one(id)),
             business: record.business.into(),
             claimed: Vec::new(),
-            settled: false,
-        };
-        let settings = self.deliveries.settings;
-        self.index.add(entry, settings.records_max);
+        });
     }
+}
+
+/// The one of this number, where the first has number `first`.
+fn place(number: u64, first: u64) -> Option<usize> {
+    usize::try_from(number.checked_sub(first)?).ok()
+}
+
+/// The number after the last.
+fn behind<T>(all: &VecDeque<T>, first: u64) -> u64 {
+    first.saturating_add(u64::try_from(all.len()).unwrap_or(u64::MAX))
 }
 
 impl Index {
     fn entry(&mut self, id: u64) -> Option<&mut Entry> {
-        let at = usize::try_from(id.checked_sub(self.first)?).ok()?;
-        self.entries.get_mut(at)
+        self.entries.get_mut(place(id, self.first)?)
     }
 
     fn peek(&self, id: u64) -> Option<&Entry> {
-        let at = usize::try_from(id.checked_sub(self.first)?).ok()?;
-        self.entries.get(at)
+        self.entries.get(place(id, self.first)?)
     }
 
-    fn add(&mut self, entry: Entry, max: usize) {
-        if self.entries.len() >= max {
-            self.forget_first();
+    fn run(&self, number: u64) -> Option<&Run> {
+        self.runs.get(place(number, self.first_run)?)
+    }
+
+    fn run_of(&self, entry: &Entry) -> Option<&Run> {
+        self.run(entry.run)
+    }
+
+    fn topic_of(&self, id: u64) -> Option<&Name> {
+        Some(&self.run_of(self.peek(id)?)?.topic)
+    }
+
+    /// Begins a run; its number.
+    fn begin(&mut self, topic: &Name, partition: i32, at: Instant) -> u64 {
+        let number = behind(&self.runs, self.first_run);
+        let next = behind(&self.entries, self.first);
+        let place = (Name::clone(topic), partition);
+        self.unsettled.entry(place).or_default().push_back(number);
+        let shape = self.shape(topic);
+        self.runs.push_back(Run {
+            at,
+            topic: Name::clone(topic),
+            partition,
+            shape,
+            unsettled: next,
+            end: next,
+        });
+        number
+    }
+
+    /// Where the keys of the topic are judged, if they are.
+    fn shape(&mut self, topic: &Name) -> Option<usize> {
+        if let Some(known) = self.shape_of.get(topic) {
+            return Some(*known);
         }
-        let id = self
-            .first
-            .saturating_add(u64::try_from(self.entries.len()).unwrap_or(u64::MAX));
+        let number = self.shapes.len();
+        if number >= TOPICS_MAX {
+            return None;
+        }
+        self.shapes.push(KeyShape::default());
+        self.shape_of.insert(Name::clone(topic), number);
+        Some(number)
+    }
+
+    /// Adds to the run that was begun last.
+    fn add(&mut self, entry: Entry) {
+        let id = behind(&self.entries, self.first);
         if let Some(key) = entry.key {
-            let repeated = self.has_key(key, &entry.topic);
-            self.by_key.add(key, id);
-            let known = self.keys.len() < TOPICS_MAX || self.keys.contains_key(&entry.topic);
-            if known {
-                let shape = self.keys.entry(Name::clone(&entry.topic)).or_default();
+            let shared = self.by_key.add(key, id);
+            let repeated = shared && self.is_repeated(key, &entry);
+            if let Some(shape) = self.shape_of_run(entry.run) {
                 shape.records = shape.records.saturating_add(1);
                 shape.repeats = shape.repeats.saturating_add(u64::from(repeated));
             }
-            self.drop_earlier_delivery(key, &entry);
+            if shared {
+                self.drop_earlier_delivery(key, &entry);
+            }
         }
         if let Some(correlation) = entry.correlation_hash {
             self.by_correlation.add(correlation, id);
@@ -381,46 +463,62 @@ impl Index {
         for hash in &entry.business {
             self.by_business.add(*hash, id);
         }
-        let place = (Name::clone(&entry.topic), entry.partition);
-        self.unsettled.entry(place).or_default().push_back(id);
         self.unsettled_records = self.unsettled_records.saturating_add(1);
         self.entries.push_back(entry);
+        if let Some(run) = self.runs.back_mut() {
+            run.end = id.saturating_add(1);
+        }
+    }
+
+    fn shape_of_run(&mut self, run: u64) -> Option<&mut KeyShape> {
+        let shape = self.run(run)?.shape?;
+        self.shapes.get_mut(shape)
+    }
+
+    fn is_repeated(&self, key: u64, entry: &Entry) -> bool {
+        let topic = self.run_of(entry).map(|run| &run.topic);
+        topic.is_some_and(|topic| self.has_key(key, topic))
     }
 
     /// Whether a record of this topic has the key.
     fn has_key(&self, key: u64, topic: &Name) -> bool {
         let same = self.by_key.newest(key, CANDIDATES_MAX);
-        same.is_some_and(|mut ids| ids.any(|id| self.peek(id).is_some_and(|e| e.topic == *topic)))
+        same.is_some_and(|mut ids| ids.any(|id| self.topic_of(id) == Some(topic)))
     }
 
     /// The same position delivered again is one record, not two candidates.
     fn drop_earlier_delivery(&mut self, key: u64, again: &Entry) {
+        let Some(run) = self.run_of(again) else {
+            return;
+        };
         let is_it = |id: &u64| {
             self.peek(*id).is_some_and(|e| {
-                e.offset == again.offset && e.partition == again.partition && e.topic == again.topic
+                let same = |r: &Run| r.partition == run.partition && r.topic == run.topic;
+                e.offset == again.offset && self.run_of(e).is_some_and(same)
             })
         };
         let same = self.by_key.newest(key, CANDIDATES_MAX);
-        let earlier = same.and_then(|mut same| same.find(is_it));
-        if let Some(earlier) = earlier
-            && let Some(entry) = self.entry(earlier)
-        {
-            let (correlation, business) = (
-                entry.correlation_hash.take(),
-                std::mem::take(&mut entry.business),
-            );
-            entry.key = None;
-            self.by_key.remove(key, earlier);
-            if let Some(hash) = correlation {
-                self.by_correlation.remove(hash, earlier);
-            }
-            for hash in business {
-                self.by_business.remove(hash, earlier);
-            }
-            if let Some(shape) = self.keys.get_mut(&again.topic) {
-                shape.records = shape.records.saturating_sub(1);
-                shape.repeats = shape.repeats.saturating_sub(1);
-            }
+        let Some(earlier) = same.and_then(|mut same| same.find(is_it)) else {
+            return;
+        };
+        let Some(entry) = self.entry(earlier) else {
+            return;
+        };
+        let (correlation, business) = (
+            entry.correlation_hash.take(),
+            std::mem::take(&mut entry.business),
+        );
+        entry.key = None;
+        self.by_key.remove(key, earlier);
+        if let Some(hash) = correlation {
+            self.by_correlation.remove(hash, earlier);
+        }
+        for hash in business {
+            self.by_business.remove(hash, earlier);
+        }
+        if let Some(shape) = self.shape_of_run(again.run) {
+            shape.records = shape.records.saturating_sub(1);
+            shape.repeats = shape.repeats.saturating_sub(1);
         }
     }
 
@@ -431,9 +529,9 @@ impl Index {
         let id = self.first;
         self.first = id.saturating_add(1);
         if let Some(hash) = entry.key {
-            self.by_key.remove(hash, id);
-            let still = self.has_key(hash, &entry.topic);
-            if let Some(shape) = self.keys.get_mut(&entry.topic) {
+            let shared = self.by_key.remove(hash, id);
+            let still = shared && self.is_repeated(hash, &entry);
+            if let Some(shape) = self.shape_of_run(entry.run) {
                 shape.records = shape.records.saturating_sub(1);
                 shape.repeats = shape.repeats.saturating_sub(u64::from(still));
             }
@@ -444,24 +542,47 @@ impl Index {
         for hash in entry.business {
             self.by_business.remove(hash, id);
         }
-        if !entry.settled {
+        self.leave_run(id);
+    }
+
+    /// The first entry is gone, and with the last of a run the run.
+    fn leave_run(&mut self, id: u64) {
+        let Some(run) = self.runs.front_mut() else {
+            return;
+        };
+        let next = id.saturating_add(1);
+        let was_waiting = run.unsettled < run.end;
+        if run.unsettled <= id {
             self.unsettled_records = self.unsettled_records.saturating_sub(1);
-            let place = (entry.topic, entry.partition);
-            if let Some(waiting) = self.unsettled.get_mut(&place) {
-                // It is the oldest of its partition.
-                if waiting.front() == Some(&id) {
-                    waiting.pop_front();
-                }
-                if waiting.is_empty() {
-                    self.unsettled.remove(&place);
-                }
+            run.unsettled = next;
+        }
+        if next < run.end {
+            return;
+        }
+        let Some(run) = self.runs.pop_front() else {
+            return;
+        };
+        let number = self.first_run;
+        self.first_run = number.saturating_add(1);
+        if !was_waiting {
+            return;
+        }
+        let place = (run.topic, run.partition);
+        if let Some(waiting) = self.unsettled.get_mut(&place) {
+            // It is the oldest of its partition.
+            if waiting.front() == Some(&number) {
+                waiting.pop_front();
+            }
+            if waiting.is_empty() {
+                self.unsettled.remove(&place);
             }
         }
     }
 
     fn expire(&mut self, now: Instant, settings: &Settings) {
-        while let Some(first) = self.entries.front() {
-            if now.saturating_duration_since(first.at) <= settings.window {
+        while let Some(first) = self.runs.front() {
+            let young = now.saturating_duration_since(first.at) <= settings.window;
+            if young || self.entries.is_empty() {
                 return;
             }
             self.forget_first();
@@ -473,19 +594,30 @@ impl Index {
         let Some(mut waiting) = self.unsettled.remove(&place) else {
             return;
         };
-        while let Some(id) = waiting.front().copied() {
-            if let Some(entry) = self.entry(id) {
-                if entry.offset >= offset {
-                    break;
-                }
-                entry.settled = true;
+        while let Some(number) = waiting.front().copied() {
+            if !self.settle_run(number, offset) {
+                break;
             }
             waiting.pop_front();
-            self.unsettled_records = self.unsettled_records.saturating_sub(1);
         }
         if !waiting.is_empty() {
             self.unsettled.insert(place, waiting);
         }
+    }
+
+    /// Settles what of a run stands before `offset`; true where that is all.
+    fn settle_run(&mut self, number: u64, offset: i64) -> bool {
+        let run = place(number, self.first_run).and_then(|at| self.runs.get_mut(at));
+        let Some(run) = run else { return true };
+        while run.unsettled < run.end {
+            let entry = place(run.unsettled, self.first).and_then(|at| self.entries.get(at));
+            if entry.is_some_and(|entry| entry.offset >= offset) {
+                return false;
+            }
+            run.unsettled = run.unsettled.saturating_add(1);
+            self.unsettled_records = self.unsettled_records.saturating_sub(1);
+        }
+        true
     }
 
     /// The strongest evidence and the one entry it names.
@@ -502,8 +634,8 @@ impl Index {
         });
         if let Some(id) = by_correlation
             && self
-                .peek(id)
-                .is_some_and(|entry| !self.has_gap(&entry.topic, sent.now, window))
+                .topic_of(id)
+                .is_some_and(|topic| !self.has_gap(topic, sent.now, window))
         {
             return Some((Evidence::Header, id));
         }
@@ -522,18 +654,16 @@ impl Index {
         }
         if let Some(ids) = same_key
             && let Some(id) = self.one(ids.filter(fits), sent)
-            && self
-                .peek(id)
-                .is_some_and(|entry| self.keys_tell(&entry.topic))
+            && self.peek(id).is_some_and(|entry| self.keys_tell(entry))
         {
             return Some((Evidence::Key, id));
         }
         if self.unsettled_records == 1 {
-            let id = self
+            let run = self
                 .unsettled
                 .values()
                 .find_map(|waiting| waiting.front())?;
-            return Some((Evidence::SoleInFlight, *id));
+            return Some((Evidence::SoleInFlight, self.run(*run)?.unsettled));
         }
         None
     }
@@ -546,7 +676,7 @@ impl Index {
             self.peek(*id)
                 .is_some_and(|entry| match entry.claimed(sent.target) {
                     None => true,
-                    Some(at) => just(at) && self.is_fan_out(&entry.topic, sent.target),
+                    Some(at) => just(at) && self.is_fan_out(entry, sent.target),
                 })
         });
         if open.clone().next().is_some() {
@@ -574,7 +704,7 @@ impl Index {
 
     /// Remembers that several records that come from this one were sent to one topic.
     fn fan_out(&mut self, id: u64, target: u64) {
-        let Some(topic) = self.peek(id).map(|entry| Name::clone(&entry.topic)) else {
+        let Some(topic) = self.topic_of(id).map(Name::clone) else {
             return;
         };
         if self.fans_out.len() < TOPICS_MAX || self.fans_out.contains_key(&topic) {
@@ -585,14 +715,18 @@ impl Index {
         }
     }
 
-    fn is_fan_out(&self, topic: &Name, target: u64) -> bool {
-        let targets = self.fans_out.get(topic);
+    fn is_fan_out(&self, entry: &Entry, target: u64) -> bool {
+        let targets = self
+            .run_of(entry)
+            .and_then(|run| self.fans_out.get(&run.topic));
         targets.is_some_and(|targets| targets.contains(&target))
     }
 
-    /// Whether the keys of a topic tell its records apart.
-    fn keys_tell(&self, topic: &Name) -> bool {
-        self.keys.get(topic).is_none_or(|shape| {
+    /// Whether the keys of its topic tell its records apart.
+    fn keys_tell(&self, entry: &Entry) -> bool {
+        let shape = self.run_of(entry).and_then(|run| run.shape);
+        let shape = shape.and_then(|number| self.shapes.get(number));
+        shape.is_none_or(|shape| {
             let distinct = shape.records.saturating_sub(shape.repeats);
             shape.records < KEY_SAMPLE_MIN
                 || distinct.saturating_mul(KEY_REPEATS_MAX) >= shape.records

@@ -1,5 +1,7 @@
 //! What is delivered and what is sent, and who is the parent then.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::propagation::IdSource;
 
@@ -53,15 +55,15 @@ impl Program {
         (original, offset): (i64, i64),
     ) {
         self.deliveries
-            .batch(&topic.into(), Instant::now())
+            .batch(&topic.into(), 0, Instant::now())
             .add(&Delivered {
-                partition: 0,
                 offset,
                 key: key.map(str::as_bytes),
                 context: Self::context(original),
                 threshold: None,
                 decided: true,
                 correlation,
+                inherited: None,
                 business: &[],
             });
     }
@@ -294,4 +296,54 @@ async fn what_is_old_or_too_much_is_forgotten() {
     let index = program.deliveries.index.lock().unwrap();
     assert!(index.by_key.is_empty() && index.by_correlation.is_empty());
     assert!(index.unsettled.is_empty() && index.unsettled_records == 0);
+}
+
+proptest! {
+    /// Batches of several partitions, settled in part, more than are remembered: against a list of every record.
+    #[test]
+    fn what_is_in_work_is_known_whatever_comes_in_between(
+        steps in prop::collection::vec((0..2_i32, 0..5_i64, 0..6_i64), 1..60),
+        records_max in 1..12_usize,
+    ) {
+        let deliveries = Deliveries::new(Settings {
+            records_max,
+            parent_confidence: 0.5,
+            ..Settings::default()
+        });
+        // Partition, offset, whether it is in work.
+        let mut all: Vec<(i32, i64, bool)> = Vec::new();
+        for (partition, records, settled) in steps {
+            let next = all.iter().filter(|(of, ..)| *of == partition).count();
+            let next = i64::try_from(next).unwrap();
+            let topic: Name = "orders".into();
+            let mut batch = deliveries.batch(&topic, partition, Instant::now());
+            for offset in next..next + records {
+                batch.add(&Delivered {
+                    offset,
+                    key: None,
+                    context: Program::context(offset),
+                    threshold: None,
+                    decided: true,
+                    correlation: None,
+                    inherited: None,
+                    business: &[],
+                });
+                all.push((partition, offset, true));
+            }
+            drop(batch);
+            let settled = next - settled;
+            deliveries.settled(&topic, partition, settled);
+            for (of, offset, in_work) in &mut all {
+                *in_work &= *of != partition || *offset >= settled;
+            }
+            let kept = &all[all.len().saturating_sub(records_max)..];
+            prop_assert_eq!(deliveries.len(), kept.len());
+            let mut in_work = kept.iter().filter(|(.., in_work)| *in_work);
+            let only = in_work.next().filter(|_| in_work.next().is_none());
+            let sent = Produced { key: None, correlation: None, business: &[] };
+            let named = deliveries.parent(&"payments".into(), sent, Instant::now());
+            let named = named.map(|parent| (parent.partition, parent.offset, true));
+            prop_assert_eq!(named, only.copied());
+        }
+    }
 }

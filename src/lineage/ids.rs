@@ -3,7 +3,7 @@
 //! Must not know what was hashed.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
     slice,
 };
@@ -30,18 +30,23 @@ impl Same {
 }
 
 impl Ids {
-    /// Adds an entry; it is the newest.
-    pub(super) fn add(&mut self, hash: u64, id: u64) {
-        match self.0.get_mut(&hash) {
-            None => {
-                self.0.insert(hash, Same::One(id));
+    /// Adds an entry; it is the newest. True where others have the hash.
+    pub(super) fn add(&mut self, hash: u64, id: u64) -> bool {
+        let mut same = match self.0.entry(hash) {
+            Entry::Vacant(free) => {
+                free.insert(Same::One(id));
+                return false;
             }
-            Some(Same::Many(ids)) => ids.push_back(id),
-            Some(same @ Same::One(_)) => {
-                let (first, _) = same.slices();
-                *same = Same::Many(first.iter().copied().chain([id]).collect());
+            Entry::Occupied(same) => same,
+        };
+        match same.get_mut() {
+            Same::Many(ids) => ids.push_back(id),
+            one @ Same::One(_) => {
+                let (first, _) = one.slices();
+                *one = Same::Many(first.iter().copied().chain([id]).collect());
             }
         }
+        true
     }
 
     /// The newest of this hash first, `max` at most; `None` where there is no entry.
@@ -60,12 +65,14 @@ impl Ids {
         self.0.is_empty()
     }
 
-    /// Takes an entry out.
-    pub(super) fn remove(&mut self, hash: u64, id: u64) {
-        let gone = match self.0.get_mut(&hash) {
-            None => false,
-            Some(Same::One(known)) => *known == id,
-            Some(Same::Many(ids)) => {
+    /// Takes an entry out. True where others have the hash.
+    pub(super) fn remove(&mut self, hash: u64, id: u64) -> bool {
+        let Entry::Occupied(mut same) = self.0.entry(hash) else {
+            return false;
+        };
+        let gone = match same.get_mut() {
+            Same::One(known) => *known == id,
+            Same::Many(ids) => {
                 // Nearly always the oldest.
                 if ids.front() == Some(&id) {
                     ids.pop_front();
@@ -76,8 +83,9 @@ impl Ids {
             }
         };
         if gone {
-            self.0.remove(&hash);
+            same.remove();
         }
+        !gone
     }
 }
 

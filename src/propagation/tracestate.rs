@@ -5,6 +5,8 @@
 
 /// Most members the specification allows.
 pub const TRACESTATE_MEMBERS_MAX: usize = 32;
+/// A list of so many characters is passed on by everyone (section 3.3.1.5).
+const PASSED_ON_BYTES: usize = 512;
 /// Longest key, and longest value, the specification allows.
 const PART_BYTES_MAX: usize = 256;
 
@@ -45,6 +47,28 @@ impl<'a> Tracestate<'a> {
     pub fn member(&self, key: &str) -> Option<&'a str> {
         let found = self.0.iter().find(|(known, _)| *known == key);
         found.map(|(_, value)| *value)
+    }
+
+    /// The list without these members, for what comes from the record: the newest members that are together no longer than
+    /// everyone passes on, with room left for as many as were taken out. `None` where that is nothing.
+    #[must_use]
+    pub fn without(&self, keys: &[&str]) -> Option<String> {
+        let others = self.0.iter().filter(|(known, _)| !keys.contains(known));
+        let mut out = String::new();
+        for (key, value) in others.take(TRACESTATE_MEMBERS_MAX.saturating_sub(keys.len())) {
+            let comma = usize::from(!out.is_empty());
+            let member = key.len().saturating_add(value.len()).saturating_add(1);
+            if out.len().saturating_add(comma).saturating_add(member) > PASSED_ON_BYTES {
+                break;
+            }
+            if comma > 0 {
+                out.push(',');
+            }
+            out.push_str(key);
+            out.push('=');
+            out.push_str(value);
+        }
+        (!out.is_empty()).then_some(out)
     }
 
     /// Writes the list with this member at the front and without an older one of the same key; the last members fall off where
@@ -96,6 +120,20 @@ mod tests {
         assert_eq!(state.member("c"), Some("3"));
         assert_eq!(state.with("tl", "x"), "tl=x,a=1,b=2,c=3,d=4");
         assert_eq!(state.with("b", "5"), "b=5,a=1,c=3,d=4");
+    }
+
+    #[test]
+    fn members_of_others_are_passed_on_up_to_what_everyone_passes_on() {
+        let state = parse("a=1,tl=x,b=2,ot=th:8").unwrap();
+        assert_eq!(state.without(&["tl", "ot"]).as_deref(), Some("a=1,b=2"));
+        assert_eq!(parse("tl=x").unwrap().without(&["tl", "ot"]), None);
+        let (long, rest) = ("x".repeat(250), "y".repeat(7));
+        let state = format!("a={long},b={long},c={rest},d=1");
+        let passed = parse(&state).unwrap().without(&[]).unwrap();
+        assert_eq!(passed, format!("a={long},b={long}"));
+        let many: Vec<String> = (0..32).map(|i| format!("k{i}=v")).collect();
+        let passed = parse(&many.join(",")).unwrap().without(&["tl", "ot"]);
+        assert_eq!(passed.unwrap(), many[..30].join(","));
     }
 
     #[test]

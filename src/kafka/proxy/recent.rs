@@ -19,7 +19,9 @@ use crate::{
     event::{Name, Stamp, Traced},
     kafka::wire::record::{Record, Records},
     lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced},
-    propagation::{Carried, CorrelationNames, RANDOMNESS_MAX, Sampling, Traceparent, derive},
+    propagation::{
+        Carried, CorrelationNames, RANDOMNESS_MAX, SENT_MEMBER, Sampling, Traceparent, derive,
+    },
 };
 
 /// Records with a recorded trace that are reported per partition of one request or answer.
@@ -148,7 +150,7 @@ impl Recent {
         };
         let base = records.header().base_offset;
         let cluster = shared.cluster_id.borrow().clone().unwrap_or_default();
-        let mut index = self.deliveries.batch(batch.topic, at.mono);
+        let mut index = self.deliveries.batch(batch.topic, batch.partition, at.mono);
         let mut threshold = None;
         for (number, record) in records.iter().enumerate() {
             let Ok(record) = record else { return false };
@@ -174,21 +176,26 @@ impl Recent {
             };
             let Some(context) = context else { continue };
             let decided = matches!(carried.traceparent, Some(Ok(_)));
-            if context.sampled && traced.len() < TRACED_MAX {
+            // What another tracer marked in its own way has no span at its producer's.
+            let ours = decided || !carried.is_traced();
+            if context.sampled && ours && traced.len() < TRACED_MAX {
                 traced.push(Traced {
                     derived: !decided,
                     ..seen(offset, context, &record, &carried)
                 });
             }
             let business = self.business_of(&record);
+            let inherited = decided
+                .then(|| carried.tracestate.without(&[SENT_MEMBER, Sampling::MEMBER]))
+                .flatten();
             index.add(&Delivered {
-                partition: batch.partition,
                 offset,
                 key: record.key,
                 context,
                 threshold: sampling.and_then(|s| s.threshold),
                 decided,
                 correlation: carried.correlation_id,
+                inherited: inherited.as_deref(),
                 business: &business,
             });
         }

@@ -670,7 +670,7 @@ impl Writer<'_> {
                 threshold: threshold.filter(|_| traceparent.sampled),
                 randomness: None,
             },
-            inherited: None,
+            inherited: parent.and_then(|p| p.inherited.as_deref()),
             correlation: parent.and_then(|p| p.correlation.as_deref()),
         };
         let names = self.settings.correlation.then_some(&self.settings.names);
