@@ -29,9 +29,10 @@ check:
 
 ## bench       the overhead table of README (direct, null proxy, Throughline) and the codec benches
 bench:
-	@scripts/tools.sh build brokers
+	@scripts/tools.sh build brokers clients
 	$(CARGO) build --release
 	$(CARGO) bench --bench overhead
+	$(CARGO) bench --bench exporting
 	$(CARGO) bench --bench codec
 
 ## fuzz        byte mutation of captured traffic in both directions (FUZZ_CASES=1000000)

@@ -37,6 +37,7 @@ use support::{
 };
 
 const PATHS: [&str; 3] = ["direct", "null", "throughline"];
+const RATIOS: [(&str, &str); 2] = [("throughline", "null"), ("throughline", "direct")];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -68,7 +69,7 @@ fn main() {
     }
     println!(
         "Injection on, megabytes as the client has them:\n\n{}",
-        table.markdown(&PATHS)
+        table.markdown(&PATHS, &RATIOS)
     );
 }
 
@@ -190,7 +191,7 @@ impl Bench {
         for (path, bootstrap, pid) in self.paths() {
             self.memory(&mut table, path, &bootstrap, pid);
         }
-        println!("{}", table.markdown(&PATHS));
+        println!("{}", table.markdown(&PATHS, &RATIOS));
     }
 
     /// What it costs that a delivered record is indexed before it leaves, and what an edited request waits.

@@ -28,7 +28,12 @@ impl Table {
             .push(value);
     }
 
-    pub(crate) fn markdown(&self, paths: &[&'static str]) -> String {
+    /// One column per path, and one per ratio: the first by the second.
+    pub(crate) fn markdown(
+        &self,
+        paths: &[&'static str],
+        ratios: &[(&'static str, &'static str)],
+    ) -> String {
         let mut out = format!(
             "Medians of {} interleaved rounds, [lowest to highest].\n\n| |",
             self.rounds
@@ -36,16 +41,20 @@ impl Table {
         for path in paths {
             out += &format!(" {path} |");
         }
-        out += " throughline / null | throughline / direct |\n|---|";
-        out += &"---|".repeat(paths.len() + 2);
+        for (of, base) in ratios {
+            out += &format!(" {of} / {base} |");
+        }
+        out += "\n|---|";
+        out += &"---|".repeat(paths.len() + ratios.len());
         out += "\n";
         for row in &self.rows {
             out += &format!("| {row} |");
             for path in paths {
                 out += &self.cell(row, path);
             }
-            out += &self.ratio(row, "null");
-            out += &self.ratio(row, "direct");
+            for (of, base) in ratios {
+                out += &self.ratio(row, of, base);
+            }
             out += "\n";
         }
         out
@@ -82,8 +91,8 @@ impl Table {
         }
     }
 
-    fn ratio(&self, row: &str, base: &'static str) -> String {
-        match (self.median(row, "throughline"), self.median(row, base)) {
+    fn ratio(&self, row: &str, of: &'static str, base: &'static str) -> String {
+        match (self.median(row, of), self.median(row, base)) {
             (Some(ours), Some(theirs)) if theirs > 0.0 => format!(" {:.2} |", ours / theirs),
             _ => " |".to_owned(),
         }
