@@ -20,13 +20,7 @@ impl RecordOpener for Opener {
             let offset = header
                 .base_offset
                 .saturating_add(i64::from(record.offset_delta));
-            // Under LogAppendTime the broker's stamp is every record's time.
-            let time = if header.is_log_append_time() {
-                header.max_timestamp
-            } else {
-                header.base_timestamp.saturating_add(record.timestamp_delta)
-            };
-            (offset, time)
+            (offset, header.published_ms(record.timestamp_delta))
         };
         records
             .iter()

@@ -111,6 +111,8 @@ pub struct Traced {
     pub written: bool,
     /// The record carries no context: it follows from the record's position.
     pub derived: bool,
+    /// When it was published, ms since the Unix epoch, where it is delivered.
+    pub published_ms: Option<i64>,
     /// Its correlation id; `None` where the trace id stands for it.
     pub correlation: Option<Arc<str>>,
     /// Bytes of its value.
@@ -119,6 +121,50 @@ pub struct Traced {
     pub tombstone: bool,
     /// The delivered record it comes from, as far as this sidecar found out.
     pub origin: Option<Box<Origin>>,
+}
+
+impl Traced {
+    /// Its trace and the span that created it.
+    #[must_use]
+    pub fn ids(&self) -> SpanIds {
+        span_ids(self.context)
+    }
+
+    /// As one of many of its latency; `None` where it is not known when it was published.
+    #[must_use]
+    pub fn example(&self) -> Option<Example> {
+        Some(Example {
+            context: self.context,
+            offset: self.offset,
+            published_ms: self.published_ms?,
+        })
+    }
+}
+
+/// A delivered record whose trace is recorded, as one of many of its latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Example {
+    /// The context it carries, or the one that follows from its position.
+    pub context: Traceparent,
+    /// Its position.
+    pub offset: i64,
+    /// When it was published, ms since the Unix epoch.
+    pub published_ms: i64,
+}
+
+impl Example {
+    /// Its trace and the span that created it.
+    #[must_use]
+    pub fn ids(&self) -> SpanIds {
+        span_ids(self.context)
+    }
+}
+
+/// A trace id and a span id, as W3C has them.
+pub type SpanIds = ([u8; 16], [u8; 8]);
+
+fn span_ids(context: Traceparent) -> SpanIds {
+    (context.trace_id.bytes(), context.span_id.bytes())
 }
 
 /// A delivered record that another one comes from.

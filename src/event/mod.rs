@@ -17,9 +17,9 @@ pub use counters::{
     FrameMode,
 };
 pub use facts::{
-    BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Descent, Facts, Injection, Membership,
-    MembershipChange, Origin, PartitionSet, Positions, Produced, ProducedPart, ProducerSequence,
-    PublishOutcome, Settled, SettledPart, TopicSeen, Traced,
+    BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Descent, Example, Facts, Injection,
+    Membership, MembershipChange, Origin, PartitionSet, Positions, Produced, ProducedPart,
+    ProducerSequence, PublishOutcome, Settled, SettledPart, SpanIds, TopicSeen, Traced,
 };
 
 /// A name that came from outside (topic, group, client): shared, never copied per event.

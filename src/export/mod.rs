@@ -11,10 +11,10 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Exemplars, Metrics};
 
 pub use negotiate::{Format, accepts_gzip};
-pub use text::{Exemplar, Exemplars, NoExemplars, encode};
+pub use text::encode;
 
 /// One page for a scraper.
 #[derive(Debug)]
@@ -32,7 +32,11 @@ pub struct Page {
 pub fn page(metrics: &Metrics, accept: Option<&str>, accept_encoding: Option<&str>) -> Page {
     let format = Format::negotiate(accept);
     let families = metrics.gather();
-    let text = encode(&families, &metrics.cluster(), format, &NoExemplars);
+    let exemplars = match format {
+        Format::OpenMetrics => metrics.exemplars(),
+        Format::Prometheus => Exemplars::default(),
+    };
+    let text = encode(&families, &metrics.cluster(), format, &exemplars);
     let content_type = format.content_type();
     if accepts_gzip(accept_encoding)
         && let Some(body) = gzip(text.as_bytes())

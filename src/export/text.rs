@@ -7,39 +7,7 @@
 use std::fmt::Write as _;
 
 use super::Format;
-use crate::metrics::{Family, Kind, Unit, proto};
-
-/// A sample of what went into a bucket, with labels that lead to it (a trace id).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Exemplar {
-    /// Label names and values; together at most 128 characters by the OpenMetrics specification.
-    pub labels: Vec<(String, String)>,
-    /// The observed value, in the family's unit.
-    pub value: f64,
-    /// Seconds since the Unix epoch.
-    pub timestamp: Option<f64>,
-}
-
-/// Where exemplars come from.
-pub trait Exemplars {
-    /// The exemplar of one bucket, if there is one. `upper` is the bucket's bound.
-    fn exemplar(
-        &self,
-        family: &Family,
-        labels: &[proto::LabelPair],
-        upper: f64,
-    ) -> Option<Exemplar>;
-}
-
-/// No exemplars.
-#[derive(Debug, Clone, Copy)]
-pub struct NoExemplars;
-
-impl Exemplars for NoExemplars {
-    fn exemplar(&self, _: &Family, _: &[proto::LabelPair], _: f64) -> Option<Exemplar> {
-        None
-    }
-}
+use crate::metrics::{Exemplar, Exemplars, Family, Kind, Unit, proto};
 
 /// Rough size of one line, to begin with the right buffer.
 const LINE_BYTES: usize = 120;
@@ -50,7 +18,7 @@ pub fn encode(
     families: &[(&Family, proto::MetricFamily)],
     cluster: &str,
     format: Format,
-    exemplars: &dyn Exemplars,
+    exemplars: &Exemplars,
 ) -> String {
     let series: usize = families.iter().map(|(_, f)| f.get_metric().len()).sum();
     let mut page = Encoder {
@@ -75,7 +43,7 @@ struct Encoder<'a> {
     labels: String,
     cluster: String,
     format: Format,
-    exemplars: &'a dyn Exemplars,
+    exemplars: &'a Exemplars,
 }
 
 impl Encoder<'_> {
@@ -142,6 +110,8 @@ impl Encoder<'_> {
             .get_bucket()
             .iter()
             .map(|b| (b.upper_bound(), b.cumulative_count()));
+        let exemplars = self.exemplars;
+        let mut exemplars = exemplars.of(family.name, metric.get_label()).iter();
         for (upper, under) in bounds.chain([(f64::INFINITY, count)]) {
             self.words(&[family.name, "_bucket{"]);
             self.out.push_str(&self.labels);
@@ -149,10 +119,8 @@ impl Encoder<'_> {
             self.bound(upper);
             self.out.push_str("\"} ");
             self.whole(under);
-            if self.format == Format::OpenMetrics
-                && let Some(exemplar) = self.exemplars.exemplar(family, metric.get_label(), upper)
-            {
-                self.exemplar(&exemplar);
+            if let Some(Some(exemplar)) = exemplars.next() {
+                self.exemplar(exemplar);
             }
             self.out.push('\n');
         }
@@ -165,20 +133,23 @@ impl Encoder<'_> {
     }
 
     fn exemplar(&mut self, exemplar: &Exemplar) {
-        self.out.push_str(" # {");
-        for (index, (name, value)) in exemplar.labels.iter().enumerate() {
-            if index > 0 {
-                self.out.push(',');
-            }
-            self.words(&[name, "=\""]);
-            escape(value, &mut self.out);
-            self.out.push('"');
+        if self.format != Format::OpenMetrics {
+            return;
         }
-        self.out.push_str("} ");
+        self.out.push_str(" # {trace_id=\"");
+        self.hex(&exemplar.trace_id);
+        self.out.push_str("\",span_id=\"");
+        self.hex(&exemplar.span_id);
+        self.out.push_str("\"} ");
         self.number(exemplar.value);
-        if let Some(timestamp) = exemplar.timestamp {
-            self.out.push(' ');
-            self.number(timestamp);
+        #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53 ms")]
+        let seconds = exemplar.at_ms as f64 / 1e3;
+        self.put(format_args!(" {seconds:.3}"));
+    }
+
+    fn hex(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.put(format_args!("{byte:02x}"));
         }
     }
 

@@ -2,11 +2,11 @@
 //!
 //! A fetched batch is often a thousand records of one latency: the `prometheus` crate's own histogram would be called a
 //! thousand times. Counts and sum are plain atomics, and the total is the sum of the buckets, so a page never shows a count
-//! that contradicts its buckets. Where metrics are pushed, each child keeps an [`Exponential`] too. Must not know what is
-//! measured.
+//! that contradicts its buckets. Where metrics are pushed, each child keeps an [`Exponential`] too; each bucket keeps one
+//! exemplar, where there is one. Must not know what is measured.
 
 use std::sync::{
-    Arc, Mutex, PoisonError, Weak,
+    Arc, Mutex, MutexGuard, PoisonError, Weak,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -15,7 +15,13 @@ use prometheus::{
     proto,
 };
 
-use super::exponential::Exponential;
+use super::{
+    exemplar::{Exemplar, Exemplars, Slots},
+    exponential::Exponential,
+};
+
+/// So many children are listed before those that are gone are looked for.
+const CHILDREN_MIN: usize = 64;
 
 #[derive(Debug)]
 struct Cells {
@@ -25,6 +31,8 @@ struct Cells {
     sum_bits: AtomicU64,
     labels: Vec<proto::LabelPair>,
     exponential: Option<Mutex<Exponential>>,
+    /// Empty until there is one.
+    exemplars: Mutex<Slots>,
 }
 
 /// One child of a histogram family; clones share their cells.
@@ -39,10 +47,9 @@ impl Histogram {
             let mut exponential = exponential.lock().unwrap_or_else(PoisonError::into_inner);
             exponential.observe(value, count);
         }
-        let slot = cells.bounds.partition_point(|bound| *bound < value);
         cells
             .counts
-            .get(slot)
+            .get(cells.slot(value))
             .unwrap_or(&cells.over)
             .fetch_add(count, Relaxed);
         #[allow(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
@@ -58,6 +65,31 @@ impl Histogram {
                 Err(now) => old = now,
             }
         }
+    }
+
+    /// Keeps an observation as the exemplar of its bucket.
+    pub(super) fn exemplify(&self, exemplar: Exemplar) {
+        let cells = &*self.0;
+        let mut slots = cells.slots();
+        if slots.is_empty() {
+            *slots = vec![None; cells.bounds.len().saturating_add(1)].into();
+        }
+        if let Some(slot) = slots.get_mut(cells.slot(exemplar.value)) {
+            *slot = Some(exemplar);
+        }
+    }
+}
+
+impl Cells {
+    /// Number of the bucket, the number of bounds where it is over all of them.
+    fn slot(&self, value: f64) -> usize {
+        self.bounds.partition_point(|bound| *bound < value)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.exemplars
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,37 +140,54 @@ pub struct ExponentialSeries {
     pub labels: Vec<proto::LabelPair>,
     /// Its observations.
     pub histogram: Exponential,
+    /// Some of them.
+    pub exemplars: Vec<Exemplar>,
 }
 
-/// The children of one family that have an [`Exponential`]; the registry's own list cannot be asked for more than its fixed
-/// buckets.
+/// The children of one family: the registry's own list cannot be asked for more than fixed buckets.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Exponentials(Arc<Mutex<Vec<Weak<Cells>>>>);
+pub(super) struct Children(Arc<Mutex<Vec<Weak<Cells>>>>);
 
-impl Exponentials {
+impl Children {
     fn add(&self, child: &Arc<Cells>) {
         let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if children.len() == children.capacity() {
+            children.retain(|child| child.strong_count() > 0);
+            let room = children.len().max(CHILDREN_MIN);
+            children.reserve_exact(room);
+        }
         children.push(Arc::downgrade(child));
     }
 
-    /// Every child that is still on the page; forgets the others.
-    pub(super) fn gather(&self) -> Vec<ExponentialSeries> {
-        let mut children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::with_capacity(children.len());
-        children.retain(|child| {
-            let Some(child) = child.upgrade() else {
-                return false;
-            };
-            if let Some(exponential) = &child.exponential {
-                let exponential = exponential.lock().unwrap_or_else(PoisonError::into_inner);
-                all.push(ExponentialSeries {
-                    labels: child.labels.clone(),
-                    histogram: exponential.clone(),
-                });
-            }
-            true
+    /// Every child that is still on the page.
+    fn all(&self) -> Vec<Arc<Cells>> {
+        let children = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        children.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// What those with an [`Exponential`] observed.
+    pub(super) fn exponentials(&self) -> Vec<ExponentialSeries> {
+        let all = self.all();
+        let series = all.iter().filter_map(|child| {
+            let histogram = child.exponential.as_ref()?;
+            let histogram = histogram.lock().unwrap_or_else(PoisonError::into_inner);
+            Some(ExponentialSeries {
+                labels: child.labels.clone(),
+                histogram: histogram.clone(),
+                exemplars: child.slots().iter().copied().flatten().collect(),
+            })
         });
-        all
+        series.collect()
+    }
+
+    /// Adds the exemplars of each to the list.
+    pub(super) fn exemplars(&self, family: &str, list: &mut Exemplars) {
+        for child in self.all() {
+            let slots = child.slots();
+            if !slots.is_empty() {
+                list.add(family, &child.labels, slots.clone());
+            }
+        }
     }
 }
 
@@ -146,8 +195,10 @@ impl Exponentials {
 #[derive(Debug, Clone)]
 pub(super) struct Builder {
     pub(super) bounds: Arc<[f64]>,
-    /// Where children with an [`Exponential`] are listed; `None` = they have none.
-    pub(super) exponentials: Option<Exponentials>,
+    /// Where the children are listed.
+    pub(super) children: Children,
+    /// Each has an [`Exponential`].
+    pub(super) exponential: bool,
 }
 
 impl MetricVecBuilder for Builder {
@@ -173,11 +224,10 @@ impl MetricVecBuilder for Builder {
             over: AtomicU64::new(0),
             sum_bits: AtomicU64::new(0_f64.to_bits()),
             labels,
-            exponential: self.exponentials.is_some().then(Mutex::default),
+            exponential: self.exponential.then(Mutex::default),
+            exemplars: Mutex::default(),
         });
-        if let Some(exponentials) = &self.exponentials {
-            exponentials.add(&cells);
-        }
+        self.children.add(&cells);
         Ok(Histogram(cells))
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod catalogue;
 mod dataplane;
+mod exemplar;
 mod exponential;
 mod histogram;
 mod process;
@@ -26,6 +27,7 @@ use crate::event::{BypassReason, DataplaneCounters};
 
 pub use catalogue::{Family, Id, Kind, Unit};
 pub use dataplane::ApiName;
+pub use exemplar::{Exemplar, Exemplars};
 pub use exponential::{Exponential, MAX_BUCKETS, MAX_SCALE};
 pub use histogram::ExponentialSeries;
 pub use process::Build;
@@ -33,7 +35,7 @@ pub use prometheus::proto;
 pub use recorder::{IDLE_LIMIT, Recorder};
 
 use catalogue::Buckets;
-use histogram::{Builder, Exponentials};
+use histogram::{Builder, Children};
 use recorder::{HistogramVec, Store};
 
 /// Bounds of histograms that count records.
@@ -64,19 +66,14 @@ pub struct Pushed {
 /// All families and their values.
 pub struct Metrics {
     registry: Registry,
-    push: Option<Push>,
+    /// What is only pushed, where something is.
+    push: Option<Registry>,
     stores: Arc<[(Id, Option<Store>)]>,
+    histograms: Vec<(Id, Children)>,
     dropped: IntCounterVec,
     export_failures: IntCounterVec,
     cluster: ArcSwap<String>,
     max_series: usize,
-}
-
-/// What is kept only where something is pushed.
-#[derive(Default)]
-struct Push {
-    registry: Registry,
-    exponentials: Vec<(Id, Exponentials)>,
 }
 
 impl fmt::Debug for Metrics {
@@ -113,10 +110,12 @@ impl Metrics {
     /// Where the catalogue holds a name or label that is not allowed.
     pub fn new(settings: &Settings) -> Result<Self, CatalogueError> {
         let registry = Registry::new();
-        let mut push = settings.push.then(Push::default);
+        let push = settings.push.then(Registry::new);
         let mut stores = Vec::new();
+        let mut histograms = Vec::new();
         for id in Id::ALL.iter().copied() {
-            stores.push((id, store(&registry, &mut push, settings, id)?));
+            let pages = (&registry, push.as_ref());
+            stores.push((id, store(pages, &mut histograms, settings, id)?));
         }
         let family = Id::TelemetryDropped.family();
         let dropped = IntCounterVec::new(opts(family), family.labels)?;
@@ -128,6 +127,7 @@ impl Metrics {
             registry,
             push,
             stores: stores.into(),
+            histograms,
             dropped,
             export_failures,
             cluster: ArcSwap::default(),
@@ -211,14 +211,24 @@ impl Metrics {
         };
         let gathered = self.registry.gather().into_iter();
         pushed.families = gathered
-            .chain(push.registry.gather())
+            .chain(push.gather())
             .filter_map(|gathered| Some((named(gathered.name())?, gathered)))
             .collect();
-        let exponentials = push.exponentials.iter();
-        pushed.exponentials = exponentials
-            .map(|(id, children)| (*id, children.gather()))
+        let histograms = self.histograms.iter();
+        pushed.exponentials = histograms
+            .map(|(id, children)| (*id, children.exponentials()))
             .collect();
         pushed
+    }
+
+    /// The exemplars of what [`Self::gather`] gathers.
+    #[must_use]
+    pub fn exemplars(&self) -> Exemplars {
+        let mut all = Exemplars::default();
+        for (id, children) in &self.histograms {
+            children.exemplars(id.family().name, &mut all);
+        }
+        all
     }
 }
 
@@ -257,8 +267,8 @@ fn register(registry: &Registry, collector: Box<dyn Collector>) -> Result<(), Ca
 }
 
 fn store(
-    page: &Registry,
-    push: &mut Option<Push>,
+    (page, push): (&Registry, Option<&Registry>),
+    histograms: &mut Vec<(Id, Children)>,
     settings: &Settings,
     id: Id,
 ) -> Result<Option<Store>, CatalogueError> {
@@ -288,18 +298,16 @@ fn store(
                 Buckets::Records => RECORD_BOUNDS.as_slice().into(),
                 Buckets::Exponential => [].into(),
             };
-            let exponentials = push.as_mut().map(|push| {
-                let children = Exponentials::default();
-                push.exponentials.push((id, children.clone()));
-                children
-            });
+            let children = Children::default();
+            histograms.push((id, children.clone()));
             let count = bounds.len();
             let labels = family.labels.iter().map(|l| (*l).to_owned()).collect();
             let vec = MetricVec::create(
                 MetricType::HISTOGRAM,
                 Builder {
                     bounds,
-                    exponentials,
+                    children,
+                    exponential: push.is_some(),
                 },
                 opts(family).variable_labels(labels),
             )?;
@@ -311,7 +319,7 @@ fn store(
         }
     };
     let registry = match push {
-        Some(push) if family.only_pushed() => &push.registry,
+        Some(push) if family.only_pushed() => push,
         _ => page,
     };
     register(registry, collector)?;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     catalogue::{Id, Kind, OTHER, OUTSIDE_LABELS, Unit},
+    exemplar::Exemplar,
     histogram::{Builder, Histogram},
 };
 
@@ -150,6 +151,18 @@ impl Recorder {
     pub fn observe(&mut self, id: Id, labels: &[&str], value: f64, count: u64) {
         if let Some(Cell::Histogram(histogram)) = self.cell(id, labels) {
             histogram.observe(value, count);
+        }
+    }
+
+    /// Keeps an observation of a series that exists as the exemplar of its bucket.
+    pub fn exemplify(&mut self, id: Id, labels: &[&str], exemplar: Exemplar) {
+        let key = self.hasher.hash_one(labels);
+        let entry = self
+            .cells
+            .get(id as usize)
+            .and_then(|cells| cells.get(&key));
+        if let Some(Cell::Histogram(histogram)) = entry.map(|entry| &entry.cell) {
+            histogram.exemplify(exemplar);
         }
     }
 

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use super::{conventions, names::Names};
+use super::{conventions, names::Names, snapshot::seconds};
 use crate::{
-    event::Name,
-    metrics::{Id, Recorder},
+    event::{Name, SpanIds},
+    metrics::{Exemplar, Id, Recorder},
     sli::{Measure, Series, Sink, Stage},
 };
 
@@ -54,12 +54,29 @@ impl Sink for Recording<'_> {
                 latency_ms,
                 count,
             } => self.end_to_end(topic, group, stage, latency_ms, count),
+            Measure::Example {
+                topic,
+                group,
+                stage,
+                latency_ms,
+                record,
+                at_ms,
+            } => {
+                let exemplar = exemplar(record.ids(), seconds(latency_ms), at_ms);
+                self.example((topic, group), stage, exemplar);
+            }
             Measure::Processed {
                 topic,
                 group,
                 took,
                 count,
-            } => self.processed(topic, group, took, count),
+                example,
+                at_ms,
+            } => {
+                let seconds = took.as_secs_f64();
+                let exemplar = example.map(|record| exemplar(record.ids(), seconds, at_ms));
+                self.processed((topic, group), took, count, exemplar);
+            }
             Measure::Rebalanced {
                 group,
                 reason,
@@ -97,14 +114,30 @@ impl Recording<'_> {
         self.recorder.add(Id::DeliveredBytes, &labels, bytes);
     }
 
-    fn processed(&mut self, topic: &Name, group: &Name, took: Duration, count: u64) {
-        let pair = (topic, group);
-        conventions::processed(pair, took, count, self.recorder, self.names);
+    fn example(&mut self, (topic, group): (&Name, &Name), stage: Stage, exemplar: Exemplar) {
         let (topic, group) = self.pair(topic, group);
+        let labels = [&*topic, &*group, stage.as_str()];
+        self.recorder
+            .exemplify(Id::EndToEndLatency, &labels, exemplar);
+    }
+
+    fn processed(
+        &mut self,
+        pair: (&Name, &Name),
+        took: Duration,
+        count: u64,
+        exemplar: Option<Exemplar>,
+    ) {
+        conventions::processed(pair, took, count, self.recorder, self.names);
+        let (topic, group) = self.pair(pair.0, pair.1);
         let labels = [&*topic, &*group];
         let seconds = took.as_secs_f64();
         self.recorder
             .observe(Id::ProcessingDuration, &labels, seconds, count);
+        if let Some(exemplar) = exemplar {
+            self.recorder
+                .exemplify(Id::ProcessingDuration, &labels, exemplar);
+        }
     }
 
     fn judged(&mut self, series: &Series, good: u64, bad: u64) {
@@ -117,13 +150,21 @@ impl Recording<'_> {
 
     fn end_to_end(&mut self, topic: &Name, group: &Name, stage: Stage, ms: i64, count: u64) {
         let (topic, group) = self.pair(topic, group);
-        #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53 ms")]
-        let seconds = ms as f64 / 1e3;
         self.recorder.observe(
             Id::EndToEndLatency,
             &[&*topic, &*group, stage.as_str()],
-            seconds,
+            seconds(ms),
             count,
         );
+    }
+}
+
+/// An observation of one record, to be looked up by the span that created it.
+pub(super) fn exemplar((trace_id, span_id): SpanIds, value: f64, at_ms: i64) -> Exemplar {
+    Exemplar {
+        trace_id,
+        span_id,
+        value,
+        at_ms,
     }
 }

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use super::{conventions, names::Names};
+use super::{conventions, names::Names, sink::exemplar};
 use crate::{
     event::{
         Answer, Delivered, Direction, Event, EventKind, Facts, Failure, Injection, Name, Produced,
-        ProducedPart, PublishOutcome, Settled,
+        ProducedPart, PublishOutcome, Settled, Stamp,
     },
     metrics::{Id, Recorder},
 };
@@ -37,11 +37,11 @@ pub(super) fn observe(event: &Event, recorder: &mut Recorder, names: &mut Names)
                 }
             }
         }
-        EventKind::Answered(answer) => answered(answer, broker, recorder, names),
+        EventKind::Answered(answer) => answered(answer, event.at, broker, recorder, names),
     }
 }
 
-fn answered(answer: &Answer, broker: &str, recorder: &mut Recorder, names: &mut Names) {
+fn answered(answer: &Answer, at: Stamp, broker: &str, recorder: &mut Recorder, names: &mut Names) {
     let api = answer.operation;
     let asked = !matches!(&answer.facts, Facts::Produced(p) if p.acks == 0);
     if asked {
@@ -65,7 +65,7 @@ fn answered(answer: &Answer, broker: &str, recorder: &mut Recorder, names: &mut 
     match &answer.facts {
         Facts::Produced(produced) => {
             batches(produced, recorder, names);
-            published(produced, answer.duration, recorder, names);
+            published(produced, answer.duration, at, recorder, names);
         }
         Facts::Delivered(delivered) => fetched(delivered, answer.duration, recorder, names),
         Facts::Settled(settled) => committed(settled, answer.duration, recorder, names),
@@ -117,14 +117,25 @@ fn injection(part: &ProducedPart, topic: &str, recorder: &mut Recorder) {
     }
 }
 
-fn published(produced: &Produced, took: Duration, recorder: &mut Recorder, names: &mut Names) {
+fn published(
+    produced: &Produced,
+    took: Duration,
+    at: Stamp,
+    recorder: &mut Recorder,
+    names: &mut Names,
+) {
     let mut timed: Option<&Name> = None;
     for part in &produced.parts {
         match part.outcome {
             PublishOutcome::Acknowledged { .. } if timed != Some(&part.topic) => {
                 timed = Some(&part.topic);
                 let topic = names.label(&part.topic);
-                recorder.observe(Id::ProduceDuration, &[&*topic], took.as_secs_f64(), 1);
+                let seconds = took.as_secs_f64();
+                recorder.observe(Id::ProduceDuration, &[&*topic], seconds, 1);
+                if let Some(record) = part.traced.first() {
+                    let exemplar = exemplar(record.ids(), seconds, at.wall_ms);
+                    recorder.exemplify(Id::ProduceDuration, &[&*topic], exemplar);
+                }
             }
             PublishOutcome::Failed(failure) if failure.name != ALREADY_THERE => {
                 let topic = names.label(&part.topic);

@@ -16,7 +16,9 @@ use super::{
     spread::Times,
     verdicts::{AMBIGUOUS, NO_GROUP, latency},
 };
-use crate::event::{BatchFact, Delivered, DeliveredPart, Event, Name, Stamp, UNRESOLVED};
+use crate::event::{
+    BatchFact, Delivered, DeliveredPart, Event, Example, Name, Stamp, Traced, UNRESOLVED,
+};
 
 /// How long a clock that ran ahead is shown after it was last seen to.
 const SKEW_SHOWN: Duration = Duration::from_secs(600);
@@ -153,6 +155,15 @@ impl Engine {
         for batch in &part.batches {
             if is_data(batch) && batch.delivered > 0 {
                 self.batch(&key, followed, part.asked, batch, event.at, examiner, sink);
+                let within = batch.base_offset..=batch.last_offset;
+                let mut traced = part.traced.iter();
+                let traced = traced.find(|record| within.contains(&record.offset));
+                if let Some(example) = traced.and_then(Traced::example) {
+                    record_example(&key, Stage::Fetched, &example, event.at, sink);
+                    if let Some(reading) = followed.then(|| self.readings.get_mut(&key)).flatten() {
+                        reading.seen.exemplify(&example);
+                    }
+                }
             }
         }
     }
@@ -315,6 +326,8 @@ impl Engine {
             group,
             took: now.mono.saturating_duration_since(passed.fetched.mono),
             count: passed.count,
+            example: passed.example.as_deref(),
+            at_ms: now.wall_ms,
         });
         self.observe(
             key,
@@ -324,6 +337,30 @@ impl Engine {
             now,
             sink,
         );
+        if let Some(example) = &passed.example {
+            record_example(key, Stage::Committed, example, now, sink);
+        }
+    }
+}
+
+/// What the trace of one record says of those of its latency; behind them, for only then there is a series.
+fn record_example(
+    (group, topic, _): &ReadingKey,
+    stage: Stage,
+    record: &Example,
+    at: Stamp,
+    sink: &mut dyn Sink,
+) {
+    let latency_ms = at.wall_ms.saturating_sub(record.published_ms);
+    if latency_ms >= 0 {
+        sink.record(Measure::Example {
+            topic,
+            group,
+            stage,
+            latency_ms,
+            record,
+            at_ms: at.wall_ms,
+        });
     }
 }
 

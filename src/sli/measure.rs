@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::objective::{DEFAULT_LATENCY_THRESHOLD, Goal};
-use crate::event::Name;
+use crate::event::{Example, Name};
 
 /// A service-level indicator that a sidecar measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -195,6 +195,21 @@ pub enum Measure<'a> {
         /// How many records.
         count: u64,
     },
+    /// A record whose trace is recorded, as one of many of its latency.
+    Example {
+        /// Topic.
+        topic: &'a Name,
+        /// Group.
+        group: &'a Name,
+        /// How far it got.
+        stage: Stage,
+        /// Milliseconds from its publish; never negative.
+        latency_ms: i64,
+        /// The record.
+        record: &'a Example,
+        /// When it got there, ms since the Unix epoch.
+        at_ms: i64,
+    },
     /// Time from fetched to committed.
     Processed {
         /// Topic.
@@ -205,6 +220,10 @@ pub enum Measure<'a> {
         took: Duration,
         /// How many records.
         count: u64,
+        /// One of them whose trace is recorded.
+        example: Option<&'a Example>,
+        /// When they were committed, ms since the Unix epoch.
+        at_ms: i64,
     },
     /// A rebalance round of members behind this sidecar; zero makes the series exist.
     Rebalanced {

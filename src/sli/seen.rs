@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::spread::Times;
-use crate::event::{BatchFact, BatchKind, Stamp};
+use crate::event::{BatchFact, BatchKind, Example, Stamp};
 
 /// Most batches remembered per (group, partition) before neighbours are merged.
 pub const MAX_BATCHES: usize = 512;
@@ -36,6 +36,8 @@ pub(super) struct Batch {
     pub(super) judged_at_commit: bool,
     /// (offset, publish time) of each record, where the batch was opened.
     times: Option<Box<[(i64, i64)]>>,
+    /// One of its records whose trace is recorded, until it is passed.
+    example: Option<Box<Example>>,
     /// Batches in it, more than one where neighbours were merged.
     merged: usize,
 }
@@ -47,6 +49,8 @@ pub(super) struct Passed {
     pub(super) judged_at_commit: bool,
     pub(super) times: Vec<Times>,
     pub(super) count: u64,
+    /// One of them whose trace is recorded.
+    pub(super) example: Option<Box<Example>>,
 }
 
 /// Publish time of the first record at or after an offset, ms since the epoch.
@@ -135,6 +139,16 @@ impl Seen {
         }
         while self.batches.len() > room {
             self.coarsen(room);
+        }
+    }
+
+    /// One record of the batch that was added last has a recorded trace.
+    pub(super) fn exemplify(&mut self, example: &Example) {
+        if let Some(last) = self.batches.back_mut()
+            && last.example.is_none()
+            && (last.base..=last.last).contains(&example.offset)
+        {
+            last.example = Some(Box::new(*example));
         }
     }
 
@@ -268,6 +282,7 @@ impl Batch {
             fetched,
             judged_at_commit,
             times: None,
+            example: None,
             merged: 1,
         }
     }
@@ -347,11 +362,13 @@ impl Batch {
         let count = reached.checked_sub(self.passed).filter(|n| *n > 0)?;
         let times = self.times_of(self.passed, reached);
         self.passed = reached;
+        let example = self.example.take_if(|example| example.offset < committed);
         Some(Passed {
             fetched: self.fetched,
             judged_at_commit: self.judged_at_commit,
             times,
             count,
+            example,
         })
     }
 

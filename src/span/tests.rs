@@ -37,6 +37,7 @@ fn traced(offset: i64, context: Traceparent) -> Traced {
         sent: None,
         written: false,
         derived: false,
+        published_ms: None,
         correlation: None,
         body_bytes: 9,
         tombstone: false,
@@ -157,6 +158,7 @@ fn written(own: Traceparent, parent: Traceparent) -> Traced {
         }),
         written: true,
         derived: false,
+        published_ms: None,
         correlation: Some("c-1".into()),
         origin: Some(Box::new(Origin {
             topic: "orders".into(),
@@ -244,6 +246,7 @@ async fn a_publish_the_client_repeats_creates_the_record_once() {
     let written = || Traced {
         written: true,
         derived: false,
+        published_ms: None,
         ..traced(0, context(1))
     };
     let again = PublishOutcome::Failed(crate::event::Failure {

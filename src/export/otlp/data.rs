@@ -11,14 +11,15 @@ use std::{
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
-        AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge,
-        Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
-        exponential_histogram_data_point::Buckets, metric::Data, number_data_point::Value,
+        AggregationTemporality, Exemplar as OtlpExemplar, ExponentialHistogram,
+        ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, Metric,
+        NumberDataPoint, Sum, exemplar, exponential_histogram_data_point::Buckets, metric::Data,
+        number_data_point::Value,
     },
 };
 
 use crate::{
-    metrics::{ExponentialSeries, Id, Kind, Pushed, Unit, proto},
+    metrics::{Exemplar, ExponentialSeries, Id, Kind, Pushed, Unit, proto},
     span::semconv,
 };
 
@@ -239,7 +240,13 @@ impl Collection<'_> {
     }
 
     fn exponential(&mut self, id: Id, series: &ExponentialSeries) -> ExponentialHistogramDataPoint {
-        let ExponentialSeries { labels, histogram } = series;
+        let ExponentialSeries {
+            labels,
+            histogram,
+            exemplars,
+        } = series;
+        let exemplars = exemplars.iter().map(exemplar);
+        let previous = self.starts.previous;
         let (min, max) = histogram.range().unzip();
         ExponentialHistogramDataPoint {
             attributes: self.attributes(id, labels),
@@ -255,6 +262,8 @@ impl Collection<'_> {
             }),
             min,
             max,
+            // Those that were not sent before.
+            exemplars: exemplars.filter(|e| e.time_unix_nano >= previous).collect(),
             ..ExponentialHistogramDataPoint::default()
         }
     }
@@ -285,6 +294,17 @@ impl Collection<'_> {
         all.filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| attribute(name, value))
             .collect()
+    }
+}
+
+fn exemplar(exemplar: &Exemplar) -> OtlpExemplar {
+    let ms = u64::try_from(exemplar.at_ms).unwrap_or(0);
+    OtlpExemplar {
+        time_unix_nano: ms.saturating_mul(1_000_000),
+        span_id: exemplar.span_id.to_vec(),
+        trace_id: exemplar.trace_id.to_vec(),
+        value: Some(exemplar::Value::AsDouble(exemplar.value)),
+        ..OtlpExemplar::default()
     }
 }
 

@@ -160,7 +160,7 @@ fn find<'a>(samples: &'a [Sample], name: &str, label: (&str, &str)) -> &'a Sampl
 fn both_formats_parse_strictly_and_say_the_same() {
     let families = filled().gather();
     for format in [Format::Prometheus, Format::OpenMetrics] {
-        let page = encode(&families, "c\"1", format, &NoExemplars);
+        let page = encode(&families, "c\"1", format, &Exemplars::default());
         let samples = parse(&page, format);
         assert!(
             samples
@@ -204,7 +204,7 @@ fn both_formats_parse_strictly_and_say_the_same() {
 #[test]
 fn buckets_grow_and_end_at_the_count() {
     let families = filled().gather();
-    let page = encode(&families, "", Format::OpenMetrics, &NoExemplars);
+    let page = encode(&families, "", Format::OpenMetrics, &Exemplars::default());
     let samples = parse(&page, Format::OpenMetrics);
     let mut last: HashMap<String, (f64, f64)> = HashMap::new();
     for sample in samples.iter().filter(|s| s.name.ends_with("_bucket")) {
@@ -222,7 +222,7 @@ fn buckets_grow_and_end_at_the_count() {
 #[test]
 fn openmetrics_headers_name_the_unit_and_drop_the_suffix() {
     let families = filled().gather();
-    let page = encode(&families, "c", Format::OpenMetrics, &NoExemplars);
+    let page = encode(&families, "c", Format::OpenMetrics, &Exemplars::default());
     for line in [
         "# TYPE throughline_produced_records counter",
         "# UNIT throughline_produced_records records",
@@ -232,42 +232,54 @@ fn openmetrics_headers_name_the_unit_and_drop_the_suffix() {
     ] {
         assert!(page.lines().any(|l| l == line), "{line}");
     }
-    let plain = encode(&families, "c", Format::Prometheus, &NoExemplars);
+    let plain = encode(&families, "c", Format::Prometheus, &Exemplars::default());
     assert!(plain.contains("# TYPE throughline_build_info gauge\n"));
     assert!(!plain.contains("# UNIT") && !plain.contains("# EOF"));
 }
 
 #[test]
 fn an_exemplar_stands_behind_its_bucket_and_only_in_openmetrics() {
-    struct One;
-    impl Exemplars for One {
-        fn exemplar(
-            &self,
-            family: &Family,
-            _: &[proto::LabelPair],
-            upper: f64,
-        ) -> Option<Exemplar> {
-            (family.name.contains("end_to_end") && (upper - 0.5).abs() < 1e-9).then(|| Exemplar {
-                labels: vec![("trace_id".into(), "ab12".into())],
-                value: 0.2,
-                timestamp: Some(1.5),
-            })
-        }
+    let metrics = filled();
+    let mut recorder = metrics.recorder(Instant::now());
+    let labels = ["t", "g", "fetched"];
+    // Not there, or of another recorder: it makes no series.
+    let exemplar = |value: f64| Exemplar {
+        trace_id: [0xab; 16],
+        span_id: [0x12; 8],
+        value,
+        at_ms: 1_500,
+    };
+    recorder.exemplify(Id::EndToEndLatency, &labels, exemplar(0.2));
+    assert!(!page(&metrics, Format::OpenMetrics).contains("trace_id"));
+    for value in [0.2, 30_000.0] {
+        recorder.observe(Id::EndToEndLatency, &labels, value, 1);
+        recorder.exemplify(Id::EndToEndLatency, &labels, exemplar(value));
     }
-    let families = filled().gather();
-    let page = encode(&families, "c", Format::OpenMetrics, &One);
-    let line = page
+    let text = page(&metrics, Format::OpenMetrics);
+    let lines: Vec<&str> = text
         .lines()
-        .find(|l| l.contains(" # ") && !l.starts_with('#'));
-    assert_eq!(
-        line,
-        Some(
-            "throughline_end_to_end_latency_seconds_bucket{cluster=\"c\",group=\"g\",\
-             stage=\"fetched\",topic=\"t\",le=\"0.5\"} 5 # {trace_id=\"ab12\"} 0.2 1.5"
-        )
+        .filter(|l| l.contains("} ") && l.contains(" # {"))
+        .collect();
+    let series = "throughline_end_to_end_latency_seconds_bucket{cluster=\"c\",group=\"g\",\
+                  stage=\"fetched\",topic=\"t\",le=";
+    let span = format!(
+        "{{trace_id=\"{}\",span_id=\"{}\"}}",
+        "ab".repeat(16),
+        "12".repeat(8)
     );
-    parse(&page, Format::OpenMetrics);
-    assert!(!encode(&families, "c", Format::Prometheus, &One).contains("trace_id"));
+    assert_eq!(
+        lines,
+        [
+            format!("{series}\"0.5\"}} 6 # {span} 0.2 1.500"),
+            format!("{series}\"+Inf\"}} 10 # {span} 30000 1.500"),
+        ]
+    );
+    parse(&text, Format::OpenMetrics);
+    assert!(!page(&metrics, Format::Prometheus).contains("trace_id"));
+}
+
+fn page(metrics: &Metrics, format: Format) -> String {
+    encode(&metrics.gather(), "c", format, &metrics.exemplars())
 }
 
 #[test]
@@ -282,7 +294,12 @@ fn a_hundred_thousand_series_are_encoded() {
     for n in 0..100_000 {
         recorder.add(Id::ProducedRecords, &[&format!("topic-{n}")], n);
     }
-    let page = encode(&metrics.gather(), "c", Format::OpenMetrics, &NoExemplars);
+    let page = encode(
+        &metrics.gather(),
+        "c",
+        Format::OpenMetrics,
+        &Exemplars::default(),
+    );
     assert_eq!(
         page.lines().filter(|l| !l.starts_with('#')).count(),
         100_000

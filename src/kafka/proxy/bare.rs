@@ -120,6 +120,7 @@ impl Bare {
                     }),
                     written: true,
                     derived: true,
+                    published_ms: None,
                     correlation: record.correlation,
                     body_bytes: record.body_bytes,
                     tombstone: record.tombstone,

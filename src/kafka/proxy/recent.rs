@@ -148,7 +148,8 @@ impl Recent {
         let Ok(records) = Records::open(batch.bytes, self.body_bytes) else {
             return false;
         };
-        let base = records.header().base_offset;
+        let header = *records.header();
+        let base = header.base_offset;
         let cluster = shared.cluster_id.borrow().clone().unwrap_or_default();
         let mut index = self.deliveries.batch(batch.topic, batch.partition, at.mono);
         let mut threshold = None;
@@ -181,6 +182,7 @@ impl Recent {
             if context.sampled && ours && traced.len() < TRACED_MAX {
                 traced.push(Traced {
                     derived: !decided,
+                    published_ms: Some(header.published_ms(record.timestamp_delta)),
                     ..seen(offset, context, &record, &carried)
                 });
             }
@@ -285,6 +287,7 @@ pub(crate) fn seen(
         sent: carried.sent(),
         written: false,
         derived: false,
+        published_ms: None,
         correlation: carried.correlation_id.map(Arc::from),
         body_bytes: record.value.map_or(0, <[u8]>::len),
         tombstone: record.value.is_none(),

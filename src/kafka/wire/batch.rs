@@ -104,6 +104,16 @@ impl BatchHeader {
         self.attributes & 0x08 != 0
     }
 
+    /// Publish time of a record with this timestamp delta, ms since the Unix epoch: under LogAppendTime the broker's stamp.
+    #[must_use]
+    pub fn published_ms(&self, timestamp_delta: i64) -> i64 {
+        if self.is_log_append_time() {
+            self.max_timestamp
+        } else {
+            self.base_timestamp.saturating_add(timestamp_delta)
+        }
+    }
+
     /// Part of a transaction.
     #[must_use]
     pub fn is_transactional(&self) -> bool {

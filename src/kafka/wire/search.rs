@@ -161,14 +161,9 @@ fn search_batch(open: &Records<'_>, wanted: &Wanted, aborted: bool, hit: &mut im
             }
         };
         if is_wanted {
-            let timestamp = if header.is_log_append_time() {
-                header.max_timestamp
-            } else {
-                header.base_timestamp.saturating_add(record.timestamp_delta)
-            };
             hit(Hit {
                 offset,
-                timestamp,
+                timestamp: header.published_ms(record.timestamp_delta),
                 aborted,
                 record,
             });

@@ -38,6 +38,8 @@ pub(super) struct Totals {
     pub(super) latencies: Vec<(&'static str, i64, u64)>,
     /// (ms, records), in order
     pub(super) processed: Vec<(u128, u64)>,
+    /// (stage or `processed`, latency ms, offset), in order
+    pub(super) examples: Vec<(&'static str, i64, i64)>,
     /// (group, reason) -> rounds
     pub(super) rebalances: BTreeMap<(String, String), u64>,
     pub(super) readers: Vec<(String, String)>,
@@ -83,8 +85,23 @@ impl Sink for Totals {
                 count,
                 ..
             } => self.latencies.push((stage.as_str(), latency_ms, count)),
-            Measure::Processed { took, count, .. } => {
+            Measure::Example {
+                stage,
+                latency_ms,
+                record,
+                ..
+            } => self
+                .examples
+                .push((stage.as_str(), latency_ms, record.offset)),
+            Measure::Processed {
+                took,
+                count,
+                example,
+                ..
+            } => {
                 self.processed.push((took.as_millis(), count));
+                let example = example.map(|e| ("processed", 0, e.offset));
+                self.examples.extend(example);
             }
             Measure::Rebalanced {
                 group,
