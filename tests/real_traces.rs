@@ -150,12 +150,39 @@ fn one_trace_leads_from_the_produce_to_the_commit() {
             let count = |operation| named(spans, operation).len();
             count("create") >= COUNT && count("commit") >= COUNT && count("fetch") > 0
         });
+        assert_exemplars(&writer, &spans, &["throughline_produce_duration_seconds"]);
+        let latencies = [
+            "throughline_end_to_end_latency_seconds",
+            "throughline_processing_duration_seconds",
+        ];
+        assert_exemplars(&reader, &spans, &latencies);
         // What was queued last leaves at the end.
         writer.terminate();
         reader.terminate();
         drop(spans);
         let spans = stage.spans(&topic, |_| true);
         assert_whole_traces(&stage, &topic, &spans);
+    }
+}
+
+/// The page leads from each of these histograms to traces that the collector has.
+fn assert_exemplars(sidecar: &Throughline, spans: &[Span], histograms: &[&str]) {
+    let created: BTreeSet<(String, String)> = named(spans, "create")
+        .iter()
+        .map(|span| (span.trace_id.clone(), span.span_id.clone()))
+        .collect();
+    let page = sidecar.openmetrics();
+    for histogram in histograms {
+        let buckets = page.lines().filter(|line| line.starts_with(histogram));
+        let exemplars: Vec<&str> = buckets
+            .filter_map(|line| Some(line.split_once(" # {")?.1))
+            .collect();
+        assert!(!exemplars.is_empty(), "{histogram} has none:\n{page}");
+        for exemplar in exemplars {
+            let ids: Vec<&str> = exemplar.split('"').collect();
+            let known = created.contains(&(ids[1].to_owned(), ids[3].to_owned()));
+            assert!(known, "{histogram}: {exemplar} is no record that was sent");
+        }
     }
 }
 

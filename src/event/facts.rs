@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{CapturedBatch, Failure, Name};
-use crate::propagation::{Evidence, Sent, Traceparent};
+use crate::propagation::{DeadLetter, Evidence, Sent, Traceparent};
 
 /// What a request and its answer say, beside having been answered.
 #[derive(Debug, Default)]
@@ -121,6 +121,8 @@ pub struct Traced {
     pub tombstone: bool,
     /// The delivered record it comes from, as far as this sidecar found out.
     pub origin: Option<Box<Origin>>,
+    /// What it was before a program gave up on it, where it is sent as a dead letter.
+    pub dead_letter: Option<Box<DeadLetter>>,
 }
 
 impl Traced {
@@ -128,6 +130,27 @@ impl Traced {
     #[must_use]
     pub fn ids(&self) -> SpanIds {
         span_ids(self.context)
+    }
+
+    /// A record of the trace that is numbered as its position, behind a thousand.
+    #[cfg(test)]
+    pub(crate) fn numbered(offset: i64, published_ms: i64) -> Self {
+        let number = u64::try_from(offset.saturating_add(1_000)).unwrap_or(1);
+        let text = format!("00-{number:032x}-{number:016x}-01");
+        let context = Traceparent::parse(text.as_bytes());
+        Self {
+            offset,
+            context: context.unwrap_or_else(|fault| unreachable!("{text}: {fault}")),
+            sent: None,
+            written: false,
+            derived: false,
+            published_ms: Some(published_ms),
+            correlation: None,
+            body_bytes: 0,
+            tombstone: false,
+            origin: None,
+            dead_letter: None,
+        }
     }
 
     /// As one of many of its latency; `None` where it is not known when it was published.

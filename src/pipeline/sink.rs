@@ -8,7 +8,7 @@ use super::{conventions, names::Names, snapshot::seconds};
 use crate::{
     event::{Name, SpanIds},
     metrics::{Exemplar, Id, Recorder},
-    sli::{Measure, Series, Sink, Stage},
+    sli::{Measure, Reason, Series, Sink, Stage},
 };
 
 /// Writes measures into the registry.
@@ -26,21 +26,12 @@ impl Sink for Recording<'_> {
                 series,
                 reason,
                 count,
-            } => {
-                let (topic, group) = self.pair(&series.topic, &series.group);
-                let labels = [series.sli.as_str(), &*topic, &*group, reason.as_str()];
-                self.recorder.add(Id::SliUnknownEvents, &labels, count);
-            }
+            } => self.unknown(series, reason, count),
             Measure::Published {
                 topic,
                 records,
                 bytes,
-            } => {
-                conventions::published(topic, records, self.recorder, self.names);
-                let topic = self.names.label(topic);
-                self.recorder.add(Id::ProducedRecords, &[&*topic], records);
-                self.recorder.add(Id::ProducedBytes, &[&*topic], bytes);
-            }
+            } => self.published(topic, records, bytes),
             Measure::Delivered {
                 topic,
                 group,
@@ -104,6 +95,19 @@ impl Sink for Recording<'_> {
 impl Recording<'_> {
     fn pair(&mut self, topic: &Name, group: &Name) -> (Name, Name) {
         (self.names.label(topic), self.names.label(group))
+    }
+
+    fn unknown(&mut self, series: &Series, reason: Reason, count: u64) {
+        let (topic, group) = self.pair(&series.topic, &series.group);
+        let labels = [series.sli.as_str(), &*topic, &*group, reason.as_str()];
+        self.recorder.add(Id::SliUnknownEvents, &labels, count);
+    }
+
+    fn published(&mut self, topic: &Name, records: u64, bytes: u64) {
+        conventions::published(topic, records, self.recorder, self.names);
+        let topic = self.names.label(topic);
+        self.recorder.add(Id::ProducedRecords, &[&*topic], records);
+        self.recorder.add(Id::ProducedBytes, &[&*topic], bytes);
     }
 
     fn delivered(&mut self, topic: &Name, group: &Name, records: u64, bytes: u64) {

@@ -1,12 +1,14 @@
 //! Trace context and correlation ids, as records carry them.
 //!
 //! W3C Trace Context (`traceparent`, `tracestate`), OpenTelemetry's consistent sampling inside it, our own `tl` member,
-//! correlation ids under their many names, and the headers of tracers that speak something else. Strict in what is written,
-//! tolerant in what is read. Pure: bytes in, values out. Must not do IO, keep state, take the time, or know a protocol.
+//! correlation ids under their many names, the headers of tracers that speak something else, and those that say which record
+//! a dead letter was. Strict in what is written, tolerant in what is read. Pure: bytes in, values out. Must not do IO, keep state, take the time, or know a protocol.
 
 mod carried;
+mod dead_letter;
 mod derived;
 mod ids;
+mod position;
 mod sampling;
 mod send;
 mod traceparent;
@@ -14,8 +16,10 @@ mod tracestate;
 mod write;
 
 pub use carried::{Carried, CorrelationNames, ForeignFormat};
+pub use dead_letter::{DeadLetter, is_dead_letter_topic};
 pub use derived::derive;
 pub use ids::IdSource;
+pub use position::Position;
 pub use sampling::{RANDOMNESS_MAX, Sampling};
 pub use send::{Evidence, SENT_MEMBER, Sent};
 pub use traceparent::{SpanId, TraceId, Traceparent, TraceparentFault};

@@ -17,7 +17,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use super::{records_of, semconv};
 use crate::{
     event::{DeliveredPart, Name, ProducedPart, Stamp, Traced},
-    propagation::{self, IdSource, Traceparent},
+    propagation::{self, DeadLetter, IdSource, Traceparent},
 };
 
 /// OpenTelemetry's default limit of links per span.
@@ -61,6 +61,12 @@ const SEND: Operation = Operation {
     name: semconv::SEND,
     kind_of: "send",
     span: SpanKind::Client,
+};
+/// A record on which a program gave up, sent on to where such go.
+const DEAD_LETTER: Operation = Operation {
+    name: semconv::SEND,
+    kind_of: "send",
+    span: SpanKind::Producer,
 };
 const FETCH: Operation = Operation {
     name: semconv::FETCH,
@@ -111,7 +117,7 @@ impl Builder {
         }
         if let Some(origin) = &record.origin {
             put(&mut span, semconv::CONFIDENCE, origin.confidence);
-            let at = (&origin.topic, origin.partition, origin.offset);
+            let at = (&*origin.topic, origin.partition, origin.offset);
             span.links.links.push(link_to(&origin.context, at));
         }
         span
@@ -128,6 +134,37 @@ impl Builder {
         put(&mut span, semconv::BATCH_COUNT, records_of(part));
         if let Some(base) = base {
             put(&mut span, semconv::OFFSET, base);
+        }
+        span
+    }
+
+    /// A program gave up on a record: the one that it was is linked by its position, and so is why.
+    pub(super) fn dead_letter(
+        &self,
+        place: &Place<'_>,
+        record: &Traced,
+        letter: &DeadLetter,
+        base: Option<i64>,
+    ) -> SpanData {
+        let own = self.own(&record.context);
+        let mut span = self.span(place, &DEAD_LETTER, own, Some(record.context.span_id));
+        let offset = base.map(|base| base.saturating_add(record.offset));
+        describe(&mut span, record, offset);
+        put(&mut span, semconv::DEAD_LETTER, true);
+        if let Some(class) = &letter.exception_class {
+            put(&mut span, semconv::EXCEPTION_TYPE, class.clone());
+        }
+        let Some(origin) = &letter.origin else {
+            return span;
+        };
+        let at = (origin.topic.as_str(), origin.partition, origin.offset);
+        put(&mut span, semconv::ORIGIN, origin.to_string());
+        let known = record.origin.as_deref();
+        let known = known.filter(|o| (&*o.topic, o.partition, o.offset) == at);
+        // What carries a context and was not given it here carries that of the record it was.
+        let copied = (!record.written).then_some(&record.context);
+        if let Some(of) = known.map(|o| &o.context).or(copied) {
+            span.links.links.push(link_to(of, at));
         }
         span
     }
@@ -275,6 +312,9 @@ fn describe(span: &mut SpanData, record: &Traced, offset: Option<i64>) {
     if record.derived {
         put(span, semconv::CONTEXT, "derived");
     }
+    if !record.context.sampled {
+        put(span, semconv::TRACE, semconv::PARTIAL);
+    }
     let correlation = match &record.correlation {
         Some(id) => id.to_string(),
         // Nothing stands on the record that anyone could look for.
@@ -294,7 +334,7 @@ pub(super) fn input(topic: &Name, partition: i32, record: &Traced) -> Link {
 }
 
 /// A link that says where the record stands.
-fn link_to(context: &Traceparent, (topic, partition, offset): (&Name, i32, i64)) -> Link {
+fn link_to(context: &Traceparent, (topic, partition, offset): (&str, i32, i64)) -> Link {
     let mut link = link(context);
     link.attributes = vec![
         KeyValue::new(semconv::DESTINATION, topic.to_string()),

@@ -175,6 +175,13 @@ impl Spans {
                 }
             }
             sink.span(self.builder.send(&place, part, base));
+            if !again {
+                let dead = part.traced.iter().filter_map(|record| {
+                    let letter = record.dead_letter.as_deref()?;
+                    Some(self.builder.dead_letter(&place, record, letter, base))
+                });
+                dead.for_each(|span| sink.span(span));
+            }
         }
     }
 

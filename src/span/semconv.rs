@@ -73,6 +73,16 @@ pub const CONFIDENCE: &str = "throughline.lineage.confidence";
 pub const CONTEXT: &str = "throughline.context";
 /// `aborted`: the record was written in a transaction that was taken back.
 pub const TRANSACTION: &str = "throughline.transaction";
+/// `true`: a program gave up on the record.
+pub const DEAD_LETTER: &str = "throughline.dead_letter";
+/// The record that it was, `topic:partition:offset`.
+pub const ORIGIN: &str = "throughline.dead_letter.origin";
+/// Class of the exception that it was given up for, as its headers say.
+pub const EXCEPTION_TYPE: &str = "exception.type";
+/// [`PARTIAL`] where the trace is not recorded as a whole: earlier hops may be missing.
+pub const TRACE: &str = "throughline.trace";
+/// See [`TRACE`].
+pub const PARTIAL: &str = "partial";
 /// The span was put together from what passed, nobody reported it.
 pub const INFERRED: &str = "throughline.inferred";
 /// Where it was seen from.

@@ -42,6 +42,7 @@ fn traced(offset: i64, context: Traceparent) -> Traced {
         body_bytes: 9,
         tombstone: false,
         origin: None,
+        dead_letter: None,
     }
 }
 

@@ -3,7 +3,6 @@
 //! Records go in as their headers say, in any order; a tree comes out, and texts of it. Pure: what was read, and when, is the
 //! caller's. Must not see keys or values, do IO, or know how records were found.
 
-mod dead_letter;
 mod json;
 mod mermaid;
 mod observed;
@@ -11,13 +10,14 @@ mod text;
 mod tree;
 mod when;
 
-pub use dead_letter::{DeadLetter, is_dead_letter_topic};
 pub use json::json;
 pub use mermaid::mermaid;
-pub use observed::{Lack, Observed, Position};
+pub use observed::{Lack, Observed};
 pub use text::text;
 pub use tree::{Link, Node, Tree};
 pub use when::{millis, utc};
+
+pub use crate::propagation::{DeadLetter, Position, is_dead_letter_topic};
 
 /// What a text of a tree says beside the tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -158,13 +158,26 @@ impl Throughline {
         }
     }
 
+    /// The page as a scraper gets it that asks for OpenMetrics.
+    #[track_caller]
+    pub(crate) fn openmetrics(&self) -> String {
+        let answer = self.ask("/metrics", "Accept: application/openmetrics-text\r\n");
+        let answer = answer.unwrap_or_else(|error| panic!("GET /metrics: {error}"));
+        assert_eq!(answer.status, 200, "/metrics: {}", answer.body);
+        answer.body
+    }
+
     fn try_get(&self, path: &str) -> std::io::Result<Answer> {
+        self.ask(path, "")
+    }
+
+    fn ask(&self, path: &str, headers: &str) -> std::io::Result<Answer> {
         let mut stream = TcpStream::connect(self.admin_address())?;
         stream.set_read_timeout(Some(HTTP_LIMIT))?;
         let address = self.admin_address();
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n"
         )?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;

@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 use super::{
     inject::descend,
-    recent::{LOOK_RECORDS, TRACED_MAX, carried, derived, seen},
+    recent::{LOOK_RECORDS, TRACED_MAX, carried, dead_letter, derived, seen},
     shared::Shared,
 };
 use crate::{
     event::{Name, Origin, ProducedPart, PublishOutcome, Reservation, Stamp, Traced},
     kafka::wire::record::Records,
-    propagation::{Evidence, Sampling, Sent, Traceparent},
+    propagation::{DeadLetter, Evidence, Sampling, Sent, Traceparent, is_dead_letter_topic},
 };
 
 /// Records noted per partition of one request; more pass and have no spans.
@@ -42,6 +42,7 @@ struct Noted {
     body_bytes: usize,
     tombstone: bool,
     origin: Option<Box<Origin>>,
+    dead_letter: Option<Box<DeadLetter>>,
 }
 
 /// One batch on its way to the broker.
@@ -105,13 +106,11 @@ impl Bare {
             let Some(context) = derived(cluster, &part.topic, part.partition, offset) else {
                 return;
             };
-            if Sampling::default().keeps(&context, self.threshold) {
+            let sampled = Sampling::default().keeps(&context, self.threshold);
+            if sampled || record.dead_letter.is_some() {
                 part.traced.push(Traced {
                     offset: record.offset,
-                    context: Traceparent {
-                        sampled: true,
-                        ..context
-                    },
+                    context: Traceparent { sampled, ..context },
                     sent: Some(Sent {
                         at_ms: self.at_ms,
                         // In a trace of its own: linked, not a child.
@@ -125,6 +124,7 @@ impl Bare {
                     body_bytes: record.body_bytes,
                     tombstone: record.tombstone,
                     origin: record.origin,
+                    dead_letter: record.dead_letter,
                 });
             }
         }
@@ -141,6 +141,7 @@ fn read(
     let recent = &shared.recent;
     let records = Records::open(batch.bytes, recent.body_bytes()).ok()?;
     let lineage = !recent.is_empty();
+    let dead_letters = is_dead_letter_topic(batch.topic);
     let mut bare = Vec::new();
     for (number, record) in records.iter().enumerate() {
         if number.is_multiple_of(LOOK_RECORDS) && recent.is_late(began) {
@@ -150,8 +151,12 @@ fn read(
         let carried = carried(&record, recent.names());
         let delta = i64::from(record.offset_delta);
         if let Some(Ok(theirs)) = carried.traceparent {
-            if theirs.sampled && part.traced.len() < TRACED_MAX {
-                part.traced.push(seen(delta, theirs, &record, &carried));
+            let letter = dead_letter(batch.topic, dead_letters, theirs.sampled, &record);
+            if (theirs.sampled || letter.is_some()) && part.traced.len() < TRACED_MAX {
+                part.traced.push(Traced {
+                    dead_letter: letter,
+                    ..seen(delta, theirs, &record, &carried)
+                });
             }
             continue;
         }
@@ -170,6 +175,7 @@ fn read(
                 body_bytes: record.value.map_or(0, <[u8]>::len),
                 tombstone: record.value.is_none(),
                 origin: parent.map(|p| Box::new(p.origin())),
+                dead_letter: dead_letter(batch.topic, dead_letters, false, &record),
             });
         }
     }

@@ -20,7 +20,8 @@ use crate::{
     kafka::wire::record::{Record, Records},
     lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced},
     propagation::{
-        Carried, CorrelationNames, RANDOMNESS_MAX, SENT_MEMBER, Sampling, Traceparent, derive,
+        Carried, CorrelationNames, DeadLetter, RANDOMNESS_MAX, SENT_MEMBER, Sampling, Traceparent,
+        derive,
     },
 };
 
@@ -274,6 +275,20 @@ pub(crate) fn carried<'r>(record: &Record<'r>, names: &CorrelationNames) -> Carr
     Carried::read(headers(record), names)
 }
 
+/// What a record about to be sent was before its program gave up on it. Where its trace is not recorded it is looked at only
+/// in a topic that is `named` for it.
+pub(crate) fn dead_letter(
+    topic: &str,
+    named: bool,
+    sampled: bool,
+    record: &Record<'_>,
+) -> Option<Box<DeadLetter>> {
+    if !named && !sampled {
+        return None;
+    }
+    DeadLetter::read(topic, headers(record)).map(Box::new)
+}
+
 /// A record whose trace is recorded, as it is.
 pub(crate) fn seen(
     offset: i64,
@@ -292,6 +307,7 @@ pub(crate) fn seen(
         body_bytes: record.value.map_or(0, <[u8]>::len),
         tombstone: record.value.is_none(),
         origin: None,
+        dead_letter: None,
     }
 }
 

@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::script::{Script, T0, batch, delivered, opened, part};
 use crate::{
-    event::{BatchFact, BatchKind, Facts, MembershipChange},
+    event::{BatchFact, BatchKind, DeliveredPart, Facts, MembershipChange, Traced},
     sli::{AMBIGUOUS, NO_GROUP, Objective, Sli},
 };
 
@@ -71,6 +71,32 @@ fn fetches_without_or_between_groups_are_labelled_so_and_the_ambiguous_have_no_s
             .contains_key(&("t".into(), AMBIGUOUS.into()))
     );
     assert_eq!(latency(&script, AMBIGUOUS, "fetched"), None);
+}
+
+#[test]
+fn a_traced_record_stands_for_its_latency_when_it_is_fetched_and_once_when_it_is_committed() {
+    let mut script = Script::new();
+    script.assign(0, "g", 1, &[0]);
+    let batches = vec![batch(0, 4, 0, 10), batch(5, 9, 10, 20)];
+    let of = |offset, published| Traced::numbered(offset, T0 + published);
+    script.fetch_part(
+        100,
+        DeliveredPart {
+            // Two of the first batch, and one whose clock is ahead.
+            traced: vec![of(2, 4), of(3, 6), of(7, 500)],
+            ..part(0, 10, batches)
+        },
+    );
+    assert_eq!(script.out.examples, [("fetched", 96, 2)]);
+    script.out.examples.clear();
+    script.commit(150, "g", 0, 2);
+    assert_eq!(script.out.examples, [], "it is not committed yet");
+    script.commit(200, "g", 0, 4);
+    let both = [("processed", 100, 2), ("committed", 196, 2)];
+    assert_eq!(script.out.examples, both);
+    script.out.examples.clear();
+    script.commit(300, "g", 0, 10);
+    assert_eq!(script.out.examples, [("processed", 200, 7)]);
 }
 
 #[test]

@@ -100,7 +100,8 @@ impl Sink for Totals {
                 ..
             } => {
                 self.processed.push((took.as_millis(), count));
-                let example = example.map(|e| ("processed", 0, e.offset));
+                let ms = i64::try_from(took.as_millis()).unwrap();
+                let example = example.map(|e| ("processed", ms, e.offset));
                 self.examples.extend(example);
             }
             Measure::Rebalanced {

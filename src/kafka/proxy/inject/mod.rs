@@ -27,7 +27,7 @@ use self::{
 use super::{
     bare::{Bare, SentBatch},
     edits::reframe,
-    recent::{Recent, TRACED_MAX, carried, seen},
+    recent::{Recent, TRACED_MAX, carried, dead_letter, seen},
     settings::{InjectSettings, Modes, TopicMode},
     shared::Shared,
 };
@@ -48,7 +48,8 @@ use crate::{
     },
     lineage::Parent,
     propagation::{
-        Carried, Evidence, HeaderChoice, IdSource, NewContext, Sampling, Sent, Traceparent,
+        Carried, DeadLetter, Evidence, HeaderChoice, IdSource, NewContext, Sampling, Sent,
+        Traceparent, is_dead_letter_topic,
     },
 };
 
@@ -506,6 +507,8 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         };
         Writer {
             settings,
+            topic: Name::clone(name),
+            dead_letters: is_dead_letter_topic(name),
             ids,
             number: first,
             sent_ms,
@@ -556,6 +559,9 @@ pub(crate) fn sequence(header: BatchHeader) -> Option<ProducerSequence> {
 /// Writes the headers of one batch, record by record.
 struct Writer<'w> {
     settings: &'w InjectSettings,
+    topic: Name,
+    /// The topic's name says that dead letters go there.
+    dead_letters: bool,
     ids: Option<IdSource>,
     number: u64,
     sent_ms: i64,
@@ -685,26 +691,47 @@ impl Writer<'_> {
         if self.traced.len() >= TRACED_MAX {
             return;
         }
-        match carried.traceparent {
-            Some(Ok(theirs)) if theirs.sampled => {
-                self.traced.push(seen(at, theirs, record, &carried));
-            }
-            None if context.traceparent.sampled
-                && self.settings.headers != HeaderChoice::Correlation
-                && !carried.is_traced() =>
-            {
-                let inherited = parent.and_then(|p| p.correlation.clone());
-                self.traced.push(Traced {
-                    sent: Some(context.sent),
-                    written: true,
-                    correlation: carried.correlation_id.map(Arc::from).or(inherited),
-                    origin: parent.map(|p| Box::new(p.origin())),
-                    ..seen(at, context.traceparent, record, &carried)
-                });
-            }
-            _ => {}
-        }
+        let letter = |sampled| dead_letter(&self.topic, self.dead_letters, sampled, record);
+        let reported = reported(at, record, &carried, &context, parent, letter);
+        let writes = self.settings.headers != HeaderChoice::Correlation;
+        self.traced
+            .extend(reported.filter(|traced| writes || !traced.written));
     }
+}
+
+/// A record whose trace is recorded, or that its program gave up on; `at` behind the first of its batch.
+fn reported(
+    at: i64,
+    record: &Record<'_>,
+    carried: &Carried<'_>,
+    given: &NewContext<'_>,
+    parent: Option<&Parent>,
+    dead_letter: impl Fn(bool) -> Option<Box<DeadLetter>>,
+) -> Option<Traced> {
+    let context = match carried.traceparent {
+        Some(Ok(theirs)) => theirs,
+        None if !carried.is_traced() => given.traceparent,
+        _ => return None,
+    };
+    let dead_letter = dead_letter(context.sampled);
+    if !context.sampled && dead_letter.is_none() {
+        return None;
+    }
+    let seen = Traced {
+        dead_letter,
+        ..seen(at, context, record, carried)
+    };
+    if carried.traceparent.is_some() {
+        return Some(seen);
+    }
+    let inherited = parent.and_then(|p| p.correlation.clone());
+    Some(Traced {
+        sent: Some(given.sent),
+        written: true,
+        correlation: seen.correlation.clone().or(inherited),
+        origin: parent.map(|p| Box::new(p.origin())),
+        ..seen
+    })
 }
 
 /// The frame streamed by, because it could not be held.

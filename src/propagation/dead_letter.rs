@@ -1,7 +1,8 @@
 //! Whether a record is a dead letter, and of which record.
 //!
 //! By the headers that frameworks write first, by the topic's name second. Messages and stack traces are never read: they
-//! hold what the record held. Reference: `KafkaHeaders` of Spring for Apache Kafka (`kafka_dlt-*`), `DeadLetterQueueReporter`
+//! hold what the record held. Reference: `KafkaHeaders` of Spring for Apache Kafka (`kafka_dlt-*`, and `kafka_original-*` where
+//! its retry topics end in one), `DeadLetterQueueReporter`
 //! of Kafka Connect (KIP-298), Kafka Streams KIP-1034. Must not keep what is no topic, number or class name.
 
 use super::Position;
@@ -34,7 +35,7 @@ struct Parts {
 
 impl DeadLetter {
     /// Reads a record's headers. Of a header that stands there twice the last counts: each failure adds its own.
-    pub(super) fn read<'r>(
+    pub fn read<'r>(
         topic: &str,
         headers: impl IntoIterator<Item = (&'r [u8], Option<&'r [u8]>)>,
     ) -> Option<Self> {
@@ -70,17 +71,17 @@ impl Parts {
     fn take(&mut self, key: &str, value: &[u8]) -> bool {
         match key {
             "kafka_dlt-original-topic" => set(&mut self.topic, topic_name(value)),
-            "kafka_dlt-original-partition" => {
-                let bytes = value.try_into().ok();
-                set(&mut self.partition, bytes.map(i32::from_be_bytes))
-            }
-            "kafka_dlt-original-offset" => {
-                let bytes = value.try_into().ok();
-                set(&mut self.offset, bytes.map(i64::from_be_bytes))
-            }
+            "kafka_dlt-original-partition" => set(&mut self.partition, big_endian(value)),
+            "kafka_dlt-original-offset" => set(&mut self.offset, big_endian_64(value)),
             "kafka_dlt-exception-fqcn" => set(&mut self.class, class_name(value)),
             // The class above is then the container's own wrapper.
             "kafka_dlt-exception-cause-fqcn" => set(&mut self.cause, class_name(value)),
+            // On what goes to a retry topic too.
+            "kafka_original-topic" => !set(&mut self.topic, topic_name(value)),
+            "kafka_original-partition" => !set(&mut self.partition, big_endian(value)),
+            "kafka_original-offset" => !set(&mut self.offset, big_endian_64(value)),
+            "kafka_exception-fqcn" => !set(&mut self.class, class_name(value)),
+            "kafka_exception-cause-fqcn" => !set(&mut self.cause, class_name(value)),
             "__connect.errors.topic" | "__streams.errors.topic" | "__streams.errors.topic.name" => {
                 set(&mut self.topic, topic_name(value))
             }
@@ -103,6 +104,14 @@ fn set<T>(place: &mut Option<T>, value: Option<T>) -> bool {
         *place = value;
     }
     true
+}
+
+fn big_endian(value: &[u8]) -> Option<i32> {
+    value.try_into().ok().map(i32::from_be_bytes)
+}
+
+fn big_endian_64(value: &[u8]) -> Option<i64> {
+    value.try_into().ok().map(i64::from_be_bytes)
 }
 
 fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
@@ -186,6 +195,18 @@ mod tests {
             ];
             assert_eq!(read("x", &streams), letter(9, "org.acme.E"));
         }
+    }
+
+    #[test]
+    fn what_spring_sends_to_a_retry_topic_is_a_dead_letter_only_where_the_retries_end() {
+        let headers: [(&str, &[u8]); 4] = [
+            ("kafka_original-topic", b"orders"),
+            ("kafka_original-partition", &[0, 0, 0, 3]),
+            ("kafka_original-offset", &[0, 0, 0, 0, 0, 0, 1, 0]),
+            ("kafka_exception-cause-fqcn", b"org.acme.E"),
+        ];
+        assert_eq!(read("orders-retry-0", &headers), None);
+        assert_eq!(read("orders-dlt", &headers), letter(256, "org.acme.E"));
     }
 
     #[test]
