@@ -18,7 +18,7 @@ use std::{
 
 use support::{
     chain::{self, Hop},
-    clients::Client,
+    clients::{Client, Record, bytes_of},
     collector::Span,
     deadline::poll_until,
     kafka::{Kafka, Listener, Version},
@@ -231,6 +231,80 @@ fn assert_chained(spans: &[&Span], hops: &[Hop; 3]) {
 /// Spans of a batch stand in the trace of its first record.
 fn is_of_batch(span: &Span) -> bool {
     ["send", "fetch"].contains(&span.text("messaging.operation.name").as_str())
+}
+
+/// A dead letter as it lies in its topic: (trace id, span id) that it carries, where its own headers say that it came from.
+fn dead_letters(stage: &Stage, topic: &str, count: usize) -> BTreeSet<(String, String, String)> {
+    let direct = stage.kafka.bootstrap(Listener::Plaintext);
+    let (group, until) = (format!("{topic}-witness"), count.to_string());
+    let at = ["consume", "--bootstrap", &direct, "--topic", topic];
+    let how = ["--group", &group, "--until", &until];
+    let records = Client::Java.run(&[&at[..], &how].concat()).records();
+    let read = |record: &Record| {
+        let last = |name: &str| -> Vec<u8> {
+            let mut all = record.headers.iter().rev();
+            let found = all.find(|(key, _)| key == name);
+            bytes_of(found.and_then(|(_, v)| v.as_deref()).expect(name))
+        };
+        let text = |name: &str| String::from_utf8(last(name)).expect("text");
+        let context = text("traceparent");
+        let ids: Vec<&str> = context.split('-').collect();
+        let partition = last("kafka_dlt-original-partition");
+        let offset = last("kafka_dlt-original-offset");
+        let origin = format!(
+            "{}:{}:{}",
+            text("kafka_dlt-original-topic"),
+            i32::from_be_bytes(partition.try_into().expect("4 bytes")),
+            i64::from_be_bytes(offset.try_into().expect("8 bytes"))
+        );
+        (ids[1].to_owned(), ids[2].to_owned(), origin)
+    };
+    records.iter().map(read).collect()
+}
+
+#[test]
+fn a_dead_letter_is_a_span_of_its_own_linked_to_the_record_that_it_was() {
+    let stage = Stage::start();
+    let grpc = stage.collector.grpc();
+    let (from, into, dead) = ("given", "made", "given.dlq");
+    for topic in [from, into, "given-retry", dead] {
+        stage.kafka.create_topic(topic, 3);
+    }
+    let until = COUNT.to_string();
+    let run = |client: Client, service: &str, arguments: &[&str]| {
+        let sidecar = stage.sidecar(service, &grpc, "grpc");
+        let at = sidecar.bootstrap();
+        let output = client.run(&[&["pipe", "--bootstrap", &at], arguments].concat());
+        assert_eq!(output.of_type("error").count(), 0);
+        // What was queued last leaves at the end.
+        sidecar.terminate();
+    };
+    let makes = ["--shape", "source", "--member", from, "--into", from];
+    run(
+        Client::FranzGo,
+        "source",
+        &[&makes[..], &["--count", &until]].concat(),
+    );
+    let fails = ["--shape", "dead-letter", "--topic", from, "--until", &until];
+    let who = ["--member", into, "--group", into, "--into", into];
+    let aside = ["--retry", "given-retry", "--dead", dead];
+    run(
+        Client::Java,
+        "billing",
+        &[&fails[..], &who, &aside].concat(),
+    );
+    let name = format!("send {dead}");
+    let is_letter = |span: &Span| span.name == name && span.kind == PRODUCER;
+    let letters = dead_letters(&stage, dead, COUNT / 20);
+    let spans = stage.spans_where(dead, is_letter, |spans| spans.len() >= letters.len());
+    let seen = spans.iter().map(|span| {
+        assert_eq!(span.links.len(), 1, "{span:?}");
+        let (trace, of) = span.links[0].clone();
+        assert_eq!((&span.trace_id, &span.parent), (&trace, &of), "{span:?}");
+        (trace, of, span.text("throughline.dead_letter.origin"))
+    });
+    assert_eq!(seen.collect::<BTreeSet<_>>(), letters);
+    assert_eq!(spans.len(), letters.len(), "one each");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use opentelemetry_sdk::trace::SpanData;
 use super::*;
 use crate::{
     event::{Codec, Injection, Origin, Side},
-    propagation::{Evidence, Sent, Traceparent},
+    propagation::{DeadLetter, Evidence, Position, Sent, Traceparent},
 };
 
 #[derive(Debug, Default)]
@@ -229,6 +229,69 @@ async fn a_record_we_gave_context_is_created_under_the_id_on_the_wire_and_sent()
         send.links.links[0].span_context.span_id(),
         create.span_context.span_id()
     );
+}
+
+fn letter(topic: &str, offset: i64) -> Option<Box<DeadLetter>> {
+    Some(Box::new(DeadLetter {
+        origin: Some(Position::new(topic, 0, offset)),
+        exception_class: Some("org.acme.E".into()),
+    }))
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_linked_to_what_it_was_where_that_has_a_context() {
+    let (own, parent) = (context(1), context(0));
+    let copied = Traced {
+        dead_letter: letter("orders", 7),
+        ..traced(0, parent)
+    };
+    let made = |offset| Traced {
+        dead_letter: letter("orders", offset),
+        ..written(own, parent)
+    };
+    let unsampled = Traced {
+        context: Traceparent {
+            sampled: false,
+            ..own
+        },
+        ..made(4)
+    };
+    for (record, linked, partial) in [
+        (copied, true, false),
+        (made(4), true, false),
+        (made(5), false, false),
+        (unsampled, true, true),
+    ] {
+        let of = record.context;
+        let all = spans(vec![event(1_007, sent(ACKNOWLEDGED, vec![record]))]);
+        let letter = all.last().unwrap();
+        assert_eq!(
+            (letter.name.as_ref(), &letter.span_kind),
+            ("send payments", &SpanKind::Producer)
+        );
+        assert_eq!(letter.parent_span_id.to_bytes(), of.span_id.bytes());
+        let links = letter.links.links.iter();
+        let links: Vec<_> = links.map(|l| l.span_context.span_id().to_bytes()).collect();
+        assert_eq!(links == [parent.span_id.bytes()], linked, "{letter:?}");
+        assert_eq!(links.is_empty(), !linked);
+        let expected: [(&str, Option<Value>); 3] = [
+            (semconv::DEAD_LETTER, Some(true.into())),
+            (semconv::EXCEPTION_TYPE, Some("org.acme.E".into())),
+            (semconv::TRACE, partial.then(|| "partial".into())),
+        ];
+        for (key, value) in expected {
+            assert_eq!(attribute(letter, key), value.as_ref(), "{key}");
+        }
+        let at = attribute(letter, semconv::ORIGIN).unwrap().to_string();
+        assert!(at.starts_with("orders:0:"), "{at}");
+    }
+    let refused = PublishOutcome::Failed(crate::event::Failure {
+        name: "NOT_LEADER_OR_FOLLOWER",
+        class: crate::event::FaultClass::Broker,
+        retriable: true,
+    });
+    let all = spans(vec![event(1, sent(refused, vec![made(4)]))]);
+    assert_eq!(all.len(), 1, "the client will try again: {all:?}");
 }
 
 #[tokio::test]

@@ -271,6 +271,11 @@ impl Record {
 /// The text behind base64, as the programs print bytes.
 #[track_caller]
 pub(crate) fn decoded(base64: &str) -> String {
+    String::from_utf8(bytes_of(base64)).expect("text")
+}
+
+/// The bytes behind base64.
+pub(crate) fn bytes_of(base64: &str) -> Vec<u8> {
     let digit = |byte: u8| match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
         b'a'..=b'z' => Some(byte - b'a' + 26),
@@ -288,7 +293,7 @@ pub(crate) fn decoded(base64: &str) -> String {
         let bits = bits << (6 * (4 - four.len()));
         bytes.extend(&bits.to_be_bytes()[1..four.len()]);
     }
-    String::from_utf8(bytes).expect("text")
+    bytes
 }
 
 #[track_caller]

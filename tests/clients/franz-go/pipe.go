@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -240,8 +241,8 @@ func (p *pipe) handle(record *kgo.Record) {
 func (p *pipe) fail(record *kgo.Record, into string) {
 	headers := append(slices.Clone(record.Headers),
 		kgo.RecordHeader{Key: "kafka_dlt-original-topic", Value: []byte(record.Topic)},
-		kgo.RecordHeader{Key: "kafka_dlt-original-partition", Value: fmt.Append(nil, record.Partition)},
-		kgo.RecordHeader{Key: "kafka_dlt-original-offset", Value: fmt.Append(nil, record.Offset)})
+		kgo.RecordHeader{Key: "kafka_dlt-original-partition", Value: binary.BigEndian.AppendUint32(nil, uint32(record.Partition))},
+		kgo.RecordHeader{Key: "kafka_dlt-original-offset", Value: binary.BigEndian.AppendUint64(nil, uint64(record.Offset))})
 	p.made.Add(1)
 	p.write(&kgo.Record{Topic: into, Key: record.Key, Value: record.Value, Headers: headers})
 }

@@ -3,6 +3,7 @@
 import concurrent.futures
 import itertools
 import json
+import struct
 import threading
 import time
 
@@ -139,8 +140,8 @@ class Pipe:
         """As Spring's DeadLetterPublishingRecoverer: key, value and all headers as they were, and where they came from."""
         origin = [
             ("kafka_dlt-original-topic", message.topic()),
-            ("kafka_dlt-original-partition", str(message.partition())),
-            ("kafka_dlt-original-offset", str(message.offset())),
+            ("kafka_dlt-original-partition", struct.pack(">i", message.partition())),
+            ("kafka_dlt-original-offset", struct.pack(">q", message.offset())),
         ]
         self.write(into, message.key(), message.value(), (message.headers() or []) + origin)
 

@@ -1,3 +1,4 @@
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -211,8 +212,8 @@ final class Pipe {
     private void fail(ConsumerRecord<byte[], byte[]> record, String into) {
         RecordHeaders headers = new RecordHeaders(record.headers().toArray());
         headers.add("kafka_dlt-original-topic", Records.bytes(record.topic()));
-        headers.add("kafka_dlt-original-partition", Records.bytes("" + record.partition()));
-        headers.add("kafka_dlt-original-offset", Records.bytes("" + record.offset()));
+        headers.add("kafka_dlt-original-partition", ByteBuffer.allocate(4).putInt(record.partition()).array());
+        headers.add("kafka_dlt-original-offset", ByteBuffer.allocate(8).putLong(record.offset()).array());
         producer.send(new ProducerRecord<>(into, null, record.key(), record.value(), headers), Pipe::sent);
         made.incrementAndGet();
     }
