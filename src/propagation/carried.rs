@@ -148,15 +148,16 @@ impl<'r> Carried<'r> {
         names: &CorrelationNames,
     ) -> Self {
         let mut carried = Self::default();
-        let mut states: Vec<&'r [u8]> = Vec::new();
+        let (mut states, mut state) = (0, Some(Tracestate::default()));
         let mut best = usize::MAX;
         for (key, value) in headers {
             if key.eq_ignore_ascii_case(TRACEPARENT.as_bytes()) {
                 carried.traceparent = Some(Traceparent::parse(value.unwrap_or_default()));
             } else if key.eq_ignore_ascii_case(TRACESTATE.as_bytes()) {
                 carried.has_tracestate = true;
-                if states.len() < TRACESTATE_MEMBERS_MAX {
-                    states.extend(value);
+                if let Some(value) = value.filter(|_| states < TRACESTATE_MEMBERS_MAX) {
+                    states = states.saturating_add(1);
+                    state = state.and_then(|state| state.and(value));
                 }
             } else if let Some(rank) = names.rank(key) {
                 carried.has_correlation = true;
@@ -171,7 +172,7 @@ impl<'r> Carried<'r> {
                 carried.foreign = Some(format);
             }
         }
-        carried.tracestate = Tracestate::parse(states).unwrap_or_default();
+        carried.tracestate = state.unwrap_or_default();
         carried
     }
 

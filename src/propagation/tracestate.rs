@@ -19,27 +19,30 @@ impl<'a> Tracestate<'a> {
     /// specification then drops the whole list and keeps the `traceparent`. Empty members are allowed. Of a key that stands
     /// there twice the first counts.
     pub fn parse(values: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
-        let mut members: Vec<(&str, &str)> = Vec::new();
-        for value in values {
-            for member in str::from_utf8(value).ok()?.split(',') {
-                let member = member.trim_matches([' ', '\t']);
-                if member.is_empty() {
-                    continue;
-                }
-                let (key, value) = member.split_once('=')?;
-                if !is_key(key) || !is_value(value) {
-                    return None;
-                }
-                if members.iter().any(|(known, _)| *known == key) {
-                    continue;
-                }
-                if members.len() == TRACESTATE_MEMBERS_MAX {
-                    return None;
-                }
-                members.push((key, value));
+        values.into_iter().try_fold(Self::default(), Self::and)
+    }
+
+    /// The list with the members of one more header value.
+    pub(super) fn and(mut self, value: &'a [u8]) -> Option<Self> {
+        let members = &mut self.0;
+        for member in str::from_utf8(value).ok()?.split(',') {
+            let member = member.trim_matches([' ', '\t']);
+            if member.is_empty() {
+                continue;
             }
+            let (key, value) = member.split_once('=')?;
+            if !is_key(key) || !is_value(value) {
+                return None;
+            }
+            if members.iter().any(|(known, _)| *known == key) {
+                continue;
+            }
+            if members.len() == TRACESTATE_MEMBERS_MAX {
+                return None;
+            }
+            members.push((key, value));
         }
-        Some(Self(members))
+        Some(self)
     }
 
     /// The value of a member.

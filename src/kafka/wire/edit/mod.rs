@@ -26,6 +26,12 @@ use crate::event::Codec;
 const LENGTH_AT: usize = 8;
 const CRC_AT: usize = 17;
 
+/// By so many bytes the length and the header count of a record may grow.
+const LENGTHS_GROW: usize = 4;
+
+/// An empty record takes so many.
+const RECORD_BYTES_MIN: usize = 7;
+
 /// How much an edit may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EditLimits {
@@ -134,7 +140,8 @@ pub fn append_headers(
         _ => Vec::new(),
     };
     let prefix = body.len();
-    body.reserve(records.body().len());
+    let records_len = records.body().len();
+    body.reserve(records_len);
     let mut added = false;
     let mut new = NewHeaders::default();
     let mut walked = 0usize;
@@ -144,6 +151,14 @@ pub fn append_headers(
         walked = record.at.end;
         new.clear();
         add(&header, &record, &mut new);
+        if !added && new.count > 0 {
+            // The records of a batch are given about as much each; a count that lies is not believed.
+            let count = usize::try_from(header.record_count).unwrap_or(0);
+            let count = count.min(records_len / RECORD_BYTES_MIN);
+            let grows = count.saturating_mul(new.bytes.len().saturating_add(LENGTHS_GROW));
+            let whole = records_len.saturating_add(grows).min(limits.body_bytes);
+            body.reserve(whole.saturating_sub(body.len()));
+        }
         added |= new.count > 0;
         put_record(&mut body, records.body(), &record, &new).ok_or(Untouched::TooLarge)?;
         if body.len().saturating_sub(prefix) > limits.body_bytes {
