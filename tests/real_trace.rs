@@ -13,6 +13,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -26,6 +27,7 @@ use rdkafka::{
 };
 use serde_json::Value;
 use support::{
+    collector::Collector,
     deadline::poll_until,
     kafka::{Kafka, KafkaSpec, Listener, Version},
     throughline::{Throughline, ThroughlineSpec, binary},
@@ -297,6 +299,50 @@ impl Chain {
         assert!(!format!("{traced:?}").contains("secret-value"));
     }
 
+    /// `send` asks for the chain with these arguments more.
+    fn is_one_trace_in_a_collector(&self, send: &dyn Fn(&[&str]) -> Traced) {
+        let nobody = format!("http://127.0.0.1:{}", support::ports::free());
+        send(&["--otlp-endpoint", &nobody]).refused(1, "did not take the spans");
+        let collector = Collector::start();
+        for sent in 1..=2 {
+            let out = send(&["--otlp-endpoint", &collector.grpc()]).found().out;
+            assert_eq!(out, format!("7 spans sent; trace {}\n", self.id));
+            let spans = poll_until("the spans", Duration::from_secs(30), || {
+                Some(collector.spans()).filter(|spans| spans.len() >= 7 * sent)
+            });
+            let ids: BTreeSet<&str> = spans.iter().map(|s| s.span_id.as_str()).collect();
+            assert_eq!(ids.len(), 7, "the same spans again: {spans:#?}");
+        }
+        let spans = collector.spans();
+        let of = |topic: &str, offset: i64| {
+            let found = spans.iter().find(|span| {
+                span.text("messaging.destination.name") == topic
+                    && span.text("messaging.kafka.offset") == offset.to_string()
+            });
+            found.unwrap_or_else(|| panic!("{topic} {offset} in {spans:#?}"))
+        };
+        let (order, payment) = (of(ORDERS, self.order), of(PAYMENTS, self.payment));
+        for (topic, offset, name, parent, evidence) in [
+            (ORDERS, self.order, "create", "", "root"),
+            (PAYMENTS, self.payment, "create", &order.span_id, "key"),
+            (SHIPMENTS, self.shipment, "create", &payment.span_id, "key"),
+            (DEAD, self.letter, "send", &payment.span_id, "dead_letter"),
+            (AUDIT, self.copied, "send", &order.span_id, "copied"),
+            (AUDIT, self.noted, "send", &order.span_id, "correlation"),
+        ] {
+            let span = of(topic, offset);
+            assert_eq!(span.name, format!("{name} {topic}"), "{span:?}");
+            assert_eq!((span.kind, span.parent.as_str()), (4, parent), "{span:?}");
+            assert_eq!(span.trace_id, self.id, "{span:?}");
+            assert_eq!(span.text("throughline.lineage.evidence"), evidence);
+            assert_eq!(span.service, "throughline trace");
+        }
+        let letter = of(DEAD, self.letter);
+        assert_eq!(letter.text("exception.type"), "org.acme.CardDeclined");
+        let was = position(PAYMENTS, self.payment);
+        assert_eq!(letter.text("throughline.dead_letter.origin"), was);
+    }
+
     fn is_programs_list(&self, json: &Value) {
         assert_eq!(json["trace_id"], self.id.as_str());
         assert_eq!(json["complete"], true);
@@ -344,6 +390,10 @@ fn a_chain_of_programs_comes_back_as_a_tree() {
     let flow = asked(&["--correlation-id", &chain.id, "--format", "mermaid"]);
     assert!(flow.out.starts_with("flowchart TD\n"));
     assert_eq!(flow.out.matches("[\"chain-").count(), 7);
+
+    chain.is_one_trace_in_a_collector(&|arguments| {
+        stage.trace(&[&[at.as_str(), "--format", "otlp"], arguments, &topics].concat())
+    });
 
     // The same over mutual TLS.
     let certificates = stage.kafka.certificates.as_ref().unwrap();
@@ -499,7 +549,8 @@ fn what_is_not_there_is_said() {
     trace(&["--trace-id", &id, "--topics", "^bare$"]).refused(1, "nothing found in the last 1 h");
     trace(&["--trace-id", &id, "--topics", "^none$"]).refused(1, "no topic matches");
     trace(&["--trace-id", "x"]).refused(2, "32 hexadecimal digits");
-    trace(&["bare:0:0", "--format", "otlp"]).refused(2, "not in this version");
+    let otlp = ["bare:0:0", "--format", "otlp"];
+    trace(&otlp).refused(2, "--otlp-endpoint URL");
     let nobody = support::ports::free();
     let nobody = format!("127.0.0.1:{nobody}");
     self::trace(&["--bootstrap", &nobody, "bare:0:0"]).refused(1, "connection refused");

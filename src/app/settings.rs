@@ -177,6 +177,13 @@ pub(crate) fn otlp(config: &Config, signal: Signal) -> Option<otlp::Settings> {
     })
 }
 
+/// Calls the program so, unless it was given a name.
+pub(crate) fn call(to: &mut otlp::Settings, name: &str) {
+    if to.service_name.is_none() && std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+        to.service_name = Some(name.to_owned());
+    }
+}
+
 /// The brokers to begin with.
 pub(crate) fn bootstrap(config: &Config) -> Vec<HostPort> {
     config

@@ -9,20 +9,25 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use opentelemetry_sdk::trace::SpanData;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{FAILED, settings};
+use super::{FAILED, settings, settings::Signal};
 use crate::{
     cli::{Streams, Trace, TraceFormat, TracedEvent, USAGE_ERROR},
     config::Config,
+    export::otlp,
     kafka::{
         control::{PartitionReader, Progress, ReadError, ReadRecord, Span, Unread, Window},
         wire::search::Needles,
     },
     propagation::{Carried, CorrelationNames},
-    trace::{self, Observed, Position, Reading, Tree},
+    span::{self, Rebuilt},
+    trace::{self, Node, Observed, Position, Reading, Tree},
 };
 
+/// What the spans are said to be of, unless configured.
+const SERVICE: &str = "throughline trace";
 /// Time for one dial, and for one answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often progress is written to a terminal.
@@ -111,12 +116,21 @@ pub(super) async fn trace(
             return Ok(USAGE_ERROR);
         }
     };
+    let collector = settings::otlp(config, Signal::Traces);
+    if wanted.format == TraceFormat::Otlp && collector.is_none() {
+        writeln!(
+            streams.err,
+            "--format otlp: nobody named a collector; give --otlp-endpoint URL, or set otlp.endpoint or \
+             OTEL_EXPORTER_OTLP_ENDPOINT, and leave otlp.traces on"
+        )?;
+        return Ok(USAGE_ERROR);
+    }
     let bootstrap = settings::bootstrap(config);
     let found = match PartitionReader::connect(bootstrap, tls, TIMEOUT).await {
         Ok(reader) => Box::pin(follow(reader, config, wanted, streams)).await?,
         Err(fault) => Err(fault.to_string()),
     };
-    let (tree, reading) = match found {
+    let (tree, reading, cluster_id) = match found {
         Ok(found) => found,
         Err(why) => {
             writeln!(streams.err, "{why}")?;
@@ -127,14 +141,76 @@ pub(super) async fn trace(
         TraceFormat::Tree => trace::text(&tree, &reading),
         TraceFormat::Json => trace::json(&tree, &reading),
         TraceFormat::Mermaid => trace::mermaid(&tree, &reading),
-        TraceFormat::Otlp => return Ok(USAGE_ERROR),
+        TraceFormat::Otlp => match send(&tree, cluster_id.as_deref(), collector).await {
+            Ok(said) => said,
+            Err(why) => {
+                writeln!(streams.err, "{why}")?;
+                return Ok(FAILED);
+            }
+        },
     };
     streams.out.write_all(text.as_bytes())?;
     Ok(0)
 }
 
-/// The tree, or why there is none.
-type Followed = Result<(Tree, Reading), String>;
+/// Sends a span for each record; what is said then, or why they are not there.
+async fn send(
+    tree: &Tree,
+    cluster_id: Option<&str>,
+    collector: Option<otlp::Settings>,
+) -> Result<String, String> {
+    let Some(mut collector) = collector else {
+        return Err("nobody named a collector".to_owned());
+    };
+    settings::call(&mut collector, SERVICE);
+    let records = tree.nodes.iter().map(|node| of_node(tree, node));
+    let records: Vec<Rebuilt<'_>> = records.collect();
+    let spans = span::rebuilt(&records, cluster_id)
+        .ok_or("the operating system gives no randomness for span ids")?;
+    let (count, traces) = (spans.len(), trace_ids(&spans));
+    let sent = otlp::deliver(&collector, spans).await;
+    sent.map_err(|fault| fault.to_string())?;
+    Ok(format!(
+        "{count} span{} sent; trace {}\n",
+        if count == 1 { "" } else { "s" },
+        traces.join(", ")
+    ))
+}
+
+fn of_node<'t>(tree: &'t Tree, node: &'t Node) -> Rebuilt<'t> {
+    let record = &node.observed;
+    let above = node.parent.and_then(|at| tree.nodes.get(at));
+    // Dead letters too carry what they were given as what they were.
+    let copied = above.is_some_and(|above| above.observed.context == record.context);
+    Rebuilt {
+        position: &record.position,
+        context: record.context,
+        created: (record.sent.is_some() || record.derived) && !copied,
+        sent_from: record.sent.and_then(|sent| sent.parent),
+        parent: node.parent,
+        evidence: node.link.as_str(),
+        at_ms: node.at_ms,
+        correlation: record.correlation_id.as_deref(),
+        dead_letter: record.dead_letter.as_ref(),
+        duplicate_of: node.duplicate_of.as_ref(),
+        aborted: record.aborted,
+    }
+}
+
+/// The traces that the spans are in, the root's first.
+fn trace_ids(spans: &[SpanData]) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for span in spans {
+        let id = span.span_context.trace_id().to_string();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
+}
+
+/// The tree and the cluster's id, or why there is none.
+type Followed = Result<(Tree, Reading, Option<String>), String>;
 
 async fn follow(
     mut reader: PartitionReader,
@@ -205,7 +281,7 @@ async fn follow(
     }
     let reading = Reading { asked, unread };
     Ok(Tree::build(records)
-        .map(|tree| (tree, reading))
+        .map(|tree| (tree, reading, cluster_id))
         .ok_or_else(|| nothing(within_ms)))
 }
 

@@ -100,7 +100,7 @@ pub(super) struct TraceArguments {
     /// Topics to search, a regular expression [default: all but the brokers' own]
     #[arg(long, value_name = "REGEX")]
     pub(super) topics: Option<Pattern>,
-    /// How to print it
+    /// How to print it; otlp sends it to a collector
     #[arg(long, value_enum, default_value_t = TraceFormat::Tree)]
     pub(super) format: TraceFormat,
     #[command(flatten)]
@@ -116,6 +116,9 @@ pub(super) struct ClusterFlags {
     /// Brokers to dial first (kafka.bootstrap)
     #[arg(long, value_name = "HOST:PORT,..")]
     bootstrap: Option<String>,
+    /// Collector for --format otlp (otlp.endpoint)
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// Any key of the file; can be given more than once
     #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
@@ -130,7 +133,7 @@ impl ClusterFlags {
             listen: Some("localhost:0".to_owned()),
             admin: None,
             mode: None,
-            otlp_endpoint: None,
+            otlp_endpoint: self.otlp_endpoint,
             set: self.set,
         };
         flags.sources(process, config_variable)

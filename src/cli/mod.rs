@@ -189,7 +189,7 @@ pub fn parse(
             },
             offline: check.offline,
         }),
-        Subcommand::Trace(trace) => follow(trace, process, config_variable, streams)?,
+        Subcommand::Trace(trace) => follow(trace, process, config_variable),
         Subcommand::Demo(demo) => Request::Demo(Demo {
             otlp_endpoint: demo.otlp_endpoint,
             bootstrap: demo.bootstrap,
@@ -207,19 +207,7 @@ pub fn parse(
     })
 }
 
-fn follow(
-    trace: TraceArguments,
-    process: Sources,
-    config_variable: Option<OsString>,
-    streams: &mut Streams<'_>,
-) -> io::Result<Request> {
-    if trace.format == TraceFormat::Otlp {
-        writeln!(
-            streams.err,
-            "--format otlp: not in this version; allowed: tree, json, mermaid"
-        )?;
-        return Ok(Request::Exit(USAGE_ERROR));
-    }
+fn follow(trace: TraceArguments, process: Sources, config_variable: Option<OsString>) -> Request {
     let by_id = trace.correlation_id.map(TracedEvent::Correlation);
     let by_id = by_id.or(trace.trace_id.map(TracedEvent::Trace));
     let by_position = trace
@@ -231,15 +219,15 @@ fn follow(
         });
     let Some(event) = by_position.or(by_id) else {
         // The group of the definition has already refused this.
-        return Ok(Request::Exit(USAGE_ERROR));
+        return Request::Exit(USAGE_ERROR);
     };
-    Ok(Request::Trace(Trace {
+    Request::Trace(Trace {
         sources: trace.cluster.sources(process, config_variable),
         event,
         within: trace.within,
         topics: trace.topics,
         format: trace.format,
-    }))
+    })
 }
 
 /// Prints everything that is wrong with a configuration, one line each, and nothing else.
@@ -459,8 +447,8 @@ mod tests {
             (&["trace", "--trace-id", "7"], "--correlation-id"),
             (&["trace", "a:0:1", "--topics", "("], "unclosed group"),
             (
-                &["trace", "orders:0:1", "--format", "otlp"],
-                "allowed: tree, json, mermaid",
+                &["trace", "orders:0:1", "--format", "svg"],
+                "tree, json, mermaid, otlp",
             ),
             (
                 &["replay", "orders"],

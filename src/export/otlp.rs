@@ -20,6 +20,7 @@ use opentelemetry_otlp::{
 };
 use opentelemetry_sdk::{
     Resource,
+    error::OTelSdkError,
     trace::{SpanData, SpanExporter as _},
 };
 use tokio::sync::mpsc;
@@ -113,6 +114,43 @@ impl From<ExporterBuildError> for OtlpError {
     }
 }
 
+/// Spans were not delivered.
+#[derive(Debug)]
+pub enum DeliveryError {
+    /// Nothing was tried.
+    Setting(OtlpError),
+    /// The collector cannot be reached or refuses them.
+    Refused(OTelSdkError),
+}
+
+impl fmt::Display for DeliveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting(fault) => fault.fmt(f),
+            Self::Refused(fault) => {
+                write!(
+                    f,
+                    "the collector did not take the spans: {fault}; check otlp.endpoint"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for DeliveryError {}
+
+impl From<OtlpError> for DeliveryError {
+    fn from(fault: OtlpError) -> Self {
+        Self::Setting(fault)
+    }
+}
+
+impl From<OTelSdkError> for DeliveryError {
+    fn from(fault: OTelSdkError) -> Self {
+        Self::Refused(fault)
+    }
+}
+
 /// Takes spans without waiting.
 #[derive(Debug)]
 pub struct Queue {
@@ -137,16 +175,37 @@ pub struct Exporter {
     failures: Dropped,
 }
 
-/// Makes both ends. Must be called on the runtime that will run the exporter.
+/// Sends these spans and nothing else; fails with the first batch that is not taken.
 ///
 /// # Errors
-/// A setting, or a variable of the environment, is wrong.
-pub fn traces(settings: &Settings, metrics: &Metrics) -> Result<(Queue, Exporter), OtlpError> {
+/// A setting is wrong, or why the collector did not take them.
+pub async fn deliver(settings: &Settings, spans: Vec<SpanData>) -> Result<(), DeliveryError> {
+    let exporter = exporter(settings)?;
+    let mut left = spans.into_iter();
+    loop {
+        let batch: Vec<SpanData> = left.by_ref().take(BATCH_SPANS).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        exporter.export(batch).await?;
+    }
+}
+
+fn exporter(settings: &Settings) -> Result<SpanExporter, OtlpError> {
     let mut exporter = match settings.protocol {
         Protocol::Grpc => grpc(settings)?,
         Protocol::HttpProtobuf => http(settings)?,
     };
     exporter.set_resource(&resource(settings));
+    Ok(exporter)
+}
+
+/// Makes both ends. Must be called on the runtime that will run the exporter.
+///
+/// # Errors
+/// A setting, or a variable of the environment, is wrong.
+pub fn traces(settings: &Settings, metrics: &Metrics) -> Result<(Queue, Exporter), OtlpError> {
+    let exporter = exporter(settings)?;
     let (sender, spans) = mpsc::channel(QUEUE_SPANS);
     let queue = Queue {
         spans: sender,

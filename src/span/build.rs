@@ -46,24 +46,24 @@ pub(super) struct Builder {
 }
 
 /// The words of one operation.
-struct Operation {
+pub(super) struct Operation {
     name: &'static str,
     kind_of: &'static str,
     span: SpanKind,
 }
 
-const CREATE: Operation = Operation {
+pub(super) const CREATE: Operation = Operation {
     name: semconv::CREATE,
     kind_of: "create",
     span: SpanKind::Producer,
 };
-const SEND: Operation = Operation {
+pub(super) const SEND: Operation = Operation {
     name: semconv::SEND,
     kind_of: "send",
     span: SpanKind::Client,
 };
 /// A record on which a program gave up, sent on to where such go.
-const DEAD_LETTER: Operation = Operation {
+pub(super) const DEAD_LETTER: Operation = Operation {
     name: semconv::SEND,
     kind_of: "send",
     span: SpanKind::Producer,
@@ -241,7 +241,7 @@ impl Builder {
         span
     }
 
-    fn span(
+    pub(super) fn span(
         &self,
         place: &Place<'_>,
         operation: &Operation,
@@ -256,8 +256,10 @@ impl Builder {
             KeyValue::new(semconv::OPERATION_TYPE, operation.kind_of),
             KeyValue::new(semconv::DESTINATION, place.topic.to_string()),
             KeyValue::new(semconv::PARTITION, place.partition.to_string()),
-            KeyValue::new(semconv::SERVER_ADDRESS, host.to_owned()),
         ];
+        if !host.is_empty() {
+            attributes.push(KeyValue::new(semconv::SERVER_ADDRESS, host.to_owned()));
+        }
         if let Ok(port) = port.parse::<u16>() {
             attributes.push(KeyValue::new(semconv::SERVER_PORT, i64::from(port)));
         }
@@ -324,7 +326,7 @@ fn describe(span: &mut SpanData, record: &Traced, offset: Option<i64>) {
     put(span, semconv::CONVERSATION_ID, correlation);
 }
 
-fn put(span: &mut SpanData, key: &'static str, value: impl Into<Value>) {
+pub(super) fn put(span: &mut SpanData, key: &'static str, value: impl Into<Value>) {
     span.attributes.push(KeyValue::new(key, value));
 }
 
@@ -334,7 +336,7 @@ pub(super) fn input(topic: &Name, partition: i32, record: &Traced) -> Link {
 }
 
 /// A link that says where the record stands.
-fn link_to(context: &Traceparent, (topic, partition, offset): (&str, i32, i64)) -> Link {
+pub(super) fn link_to(context: &Traceparent, (topic, partition, offset): (&str, i32, i64)) -> Link {
     let mut link = link(context);
     link.attributes = vec![
         KeyValue::new(semconv::DESTINATION, topic.to_string()),
@@ -346,6 +348,15 @@ fn link_to(context: &Traceparent, (topic, partition, offset): (&str, i32, i64)) 
 
 fn link(to: &Traceparent) -> Link {
     Link::new(context(to, true), Vec::new(), 0)
+}
+
+/// A span's own context, recorded.
+pub(super) fn sampled(of: &Traceparent) -> SpanContext {
+    let recorded = Traceparent {
+        sampled: true,
+        ..*of
+    };
+    context(&recorded, false)
 }
 
 fn context(of: &Traceparent, remote: bool) -> SpanContext {

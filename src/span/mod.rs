@@ -7,6 +7,7 @@
 pub mod semconv;
 
 mod build;
+mod rebuilt;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -18,6 +19,8 @@ use std::{
 
 use opentelemetry_sdk::trace::SpanData;
 use tokio::time::Instant;
+
+pub use self::rebuilt::{Rebuilt, rebuilt};
 
 use self::{
     build::{Builder, Place},

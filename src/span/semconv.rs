@@ -85,5 +85,9 @@ pub const TRACE: &str = "throughline.trace";
 pub const PARTIAL: &str = "partial";
 /// The span was put together from what passed, nobody reported it.
 pub const INFERRED: &str = "throughline.inferred";
+/// The earlier record with the same parent, topic, key and value, `topic:partition:offset`.
+pub const DUPLICATE_OF: &str = "throughline.duplicate_of";
+/// [`VANTAGE`] of what was read from Kafka, long after it passed.
+pub const LOG: &str = "log";
 /// Where it was seen from.
 pub const VANTAGE: &str = "throughline.vantage";
