@@ -136,6 +136,10 @@ def consume(arguments):
 
 
 def step(consumer, arguments):
+    coordinator = consumer._coordinator
+    if coordinator.rejoining:
+        # A join that outlasts a poll is otherwise forgotten where new metadata was its cause (see tests/clients/README.md).
+        coordinator.request_rejoin()
     try:
         batches = consumer.poll(timeout_ms=100)
     except KafkaError as failure:
