@@ -233,6 +233,31 @@ fn is_of_batch(span: &Span) -> bool {
     ["send", "fetch"].contains(&span.text("messaging.operation.name").as_str())
 }
 
+#[test]
+fn what_the_sidecar_does_beside_the_traffic_is_traced_where_that_is_asked_for() {
+    let stage = Stage::start();
+    let spec = ThroughlineSpec::new(&stage.kafka.bootstrap(Listener::Plaintext))
+        .set("otlp.endpoint", &stage.collector.grpc())
+        .set("otlp.diagnostics", "true");
+    let sidecar = Throughline::start(spec);
+    assert_eq!(sidecar.get("/nowhere").status, 404);
+    let ours = |span: &Span| span.scope == "throughline.diagnostics";
+    let of = |spans: &[Span], name: &str| spans.iter().find(|s| s.name == name).cloned();
+    let both = |spans: &[Span]| of(spans, "probe").and(of(spans, "GET /nowhere")).is_some();
+    let spans = stage.spans_where("the sidecar itself", ours, both);
+    let asked = of(&spans, "GET /nowhere").unwrap();
+    assert_eq!(
+        (asked.kind, asked.text("url.path").as_str()),
+        (2, "/nowhere")
+    );
+    assert_eq!(asked.text("http.response.status_code"), "404");
+    let broker = stage.kafka.address(Listener::Plaintext, 1);
+    let probe = of(&spans, "probe").unwrap();
+    let at = (probe.text("server.address"), probe.text("server.port"));
+    assert_eq!(format!("{}:{}", at.0, at.1), broker);
+    sidecar.terminate();
+}
+
 /// A dead letter as it lies in its topic: (trace id, span id) that it carries, where its own headers say that it came from.
 fn dead_letters(stage: &Stage, topic: &str, count: usize) -> BTreeSet<(String, String, String)> {
     let direct = stage.kafka.bootstrap(Listener::Plaintext);

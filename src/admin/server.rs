@@ -18,6 +18,7 @@ use tokio::{
     sync::Semaphore,
 };
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tracing::{Instrument as _, field::Empty};
 
 use super::{Sources, routes};
 
@@ -100,13 +101,25 @@ fn layered(sources: Arc<Sources>) -> Routes {
 async fn connection(stream: TcpStream, peer: SocketAddr, routes: Routes) {
     let service = service_fn(move |request: Request<Incoming>| {
         let mut routes = routes.clone();
+        let span = tracing::debug_span!(
+            "request",
+            otel.name = format!("{} {}", request.method(), request.uri().path()),
+            otel.kind = "server",
+            http.request.method = %request.method(),
+            url.path = request.uri().path(),
+            http.response.status_code = Empty,
+        );
+        let answered = span.clone();
         async move {
             let answer = match routes.ready().await {
                 Ok(ready) => ready.call((peer, request)).await,
                 Err(error) => Err(error),
             };
-            Ok::<_, Infallible>(answer.unwrap_or_else(|error| overloaded(&error)))
+            let answer = answer.unwrap_or_else(|error| overloaded(&error));
+            answered.record("http.response.status_code", answer.status().as_u16());
+            Ok::<_, Infallible>(answer)
         }
+        .instrument(span)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -40,8 +40,8 @@ const THREADS: usize = 2;
 pub(super) fn demo_role(wanted: &Demo, streams: &mut Streams<'_>) -> io::Result<u8> {
     let mut log = Config::default().log;
     log.level = LogLevel::Warn;
-    let _log =
-        logging::start(&log, streams.err_color && !wanted.no_color).map_err(io::Error::other)?;
+    let _log = logging::start(&log, streams.err_color && !wanted.no_color, None)
+        .map_err(io::Error::other)?;
     let telemetry = telemetry()?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(THREADS)
@@ -195,5 +195,5 @@ fn start(
     config.admin.listen = wanted.admin.filter(|_| first).unwrap_or(any);
     config.otlp.endpoint.clone_from(&wanted.otlp_endpoint);
     config.otlp.service_name = Some(service.to_owned());
-    Sidecar::start(&config, telemetry, None)
+    Sidecar::start(&config, telemetry, None, None)
 }

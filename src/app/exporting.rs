@@ -6,10 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle as Runtime, sync::oneshot, task::JoinHandle};
 
-use super::settings::{self, Signal};
+use super::{
+    diagnostics::Diagnostics,
+    settings::{self, Signal},
+};
 use crate::{
     config::Config,
-    export::otlp::{self, OtlpError},
+    export::otlp::{self, OtlpError, Queue},
     kafka::proxy::Handle,
     metrics::Metrics,
     pipeline::{Tracing, Worker},
@@ -24,6 +27,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Exporting {
     spans: Option<JoinHandle<()>>,
     metrics: Option<Push>,
+    diagnostics: Option<Diagnostics>,
 }
 
 /// What pushes metrics.
@@ -45,16 +49,29 @@ impl Exporting {
         telemetry: &Runtime,
         proxy: &Handle,
         worker: &mut Worker,
+        diagnostics: Option<Diagnostics>,
     ) -> Result<Self, OtlpError> {
         let _on = telemetry.enter();
+        let spans = spans(config, metrics, telemetry, proxy, worker)?;
+        match (&diagnostics, &spans) {
+            (Some(diagnostics), Some((queue, _))) => diagnostics.open(queue.clone()),
+            (Some(_), None) => tracing::warn!(
+                "otlp.diagnostics is on and no traces are exported; set otlp.endpoint and leave otlp.traces on"
+            ),
+            (None, _) => {}
+        }
         Ok(Self {
-            spans: spans(config, metrics, telemetry, proxy, worker)?,
+            spans: spans.map(|(_, task)| task),
             metrics: push(config, metrics, telemetry)?,
+            diagnostics,
         })
     }
 
     /// Lets what is left leave. To be called once nothing is counted any more.
     pub(super) async fn finish(self) {
+        if let Some(diagnostics) = self.diagnostics {
+            diagnostics.close();
+        }
         if let Some(spans) = self.spans
             && tokio::time::timeout(FLUSH_TIMEOUT, spans).await.is_err()
         {
@@ -79,7 +96,7 @@ fn spans(
     telemetry: &Runtime,
     proxy: &Handle,
     worker: &mut Worker,
-) -> Result<Option<JoinHandle<()>>, OtlpError> {
+) -> Result<Option<(Queue, JoinHandle<()>)>, OtlpError> {
     let Some(to) = settings::otlp(config, Signal::Traces) else {
         return Ok(None);
     };
@@ -90,11 +107,11 @@ fn spans(
     };
     worker.trace(Tracing {
         spans,
-        sink: Box::new(queue),
+        sink: Box::new(queue.clone()),
         cluster: proxy.cluster_id(),
         given_up: metrics.dropped("traces", "never_settled"),
     });
-    Ok(Some(telemetry.spawn(exporter.run())))
+    Ok(Some((queue, telemetry.spawn(exporter.run()))))
 }
 
 /// Makes what pushes metrics; `None` where nobody asked for it or named a collector.

@@ -6,7 +6,9 @@ use std::io::IsTerminal;
 
 use tracing::{level_filters::LevelFilter, subscriber::SetGlobalDefaultError};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{Registry, layer::SubscriberExt, reload};
+use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, reload};
+
+use super::diagnostics::Diagnostics;
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
@@ -52,24 +54,31 @@ fn filter(level: LogLevel) -> LevelFilter {
 ///
 /// # Errors
 /// When called twice.
-pub(crate) fn start(config: &LogConfig, color: bool) -> Result<Log, SetGlobalDefaultError> {
+pub(crate) fn start(
+    config: &LogConfig,
+    color: bool,
+    diagnostics: Option<&Diagnostics>,
+) -> Result<Log, SetGlobalDefaultError> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_MAX)
         .finish(std::io::stderr());
     let (level, handle) = reload::Layer::new(filter(config.level));
-    let registry = tracing_subscriber::registry().with(level);
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    match config.format {
-        LogFormat::Json => tracing::subscriber::set_global_default(
-            registry.with(layer.json().flatten_event(true)),
-        )?,
+    let layer = match config.format {
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Text => {
             let color = color && std::io::stderr().is_terminal();
-            tracing::subscriber::set_global_default(
-                registry.with(layer.with_ansi(color).with_target(false)),
-            )?;
+            layer.with_ansi(color).with_target(false).boxed()
         }
+    };
+    // The level is the log's alone: what only a collector gets is not written.
+    let registry = tracing_subscriber::registry().with(layer.with_filter(level));
+    match diagnostics {
+        Some(diagnostics) => {
+            tracing::subscriber::set_global_default(registry.with(diagnostics.layer()))?;
+        }
+        None => tracing::subscriber::set_global_default(registry)?,
     }
     Ok(Log {
         _guard: guard,

@@ -6,6 +6,7 @@
 mod check;
 mod control;
 mod demo;
+mod diagnostics;
 mod exporting;
 mod logging;
 mod opener;
@@ -21,7 +22,7 @@ use std::{
 
 use tokio::runtime::{Builder, Runtime};
 
-use self::sidecar::Sidecar;
+use self::{diagnostics::Diagnostics, sidecar::Sidecar};
 use crate::{
     cli::{self, Request, Streams, USAGE_ERROR},
     config::{Config, Sources},
@@ -110,17 +111,20 @@ fn dataplane(threads: usize) -> io::Result<Runtime> {
 
 /// `throughline run`.
 fn sidecar_role(config: &Config, sources: &Sources, streams: &mut Streams<'_>) -> io::Result<u8> {
-    let log = logging::start(&config.log, streams.err_color).map_err(io::Error::other)?;
+    let diagnostics = config.otlp.diagnostics.then(Diagnostics::new);
+    let log = logging::start(&config.log, streams.err_color, diagnostics.as_ref());
+    let log = log.map_err(io::Error::other)?;
     let telemetry = telemetry()?;
     let status = dataplane(config.proxy.worker_threads.get())?.block_on(async {
         let mut signals = Signals::listen()?;
-        let sidecar = match Sidecar::start(config, telemetry.handle(), Some(log.level())) {
-            Ok(sidecar) => sidecar,
-            Err(fault) => {
-                writeln!(streams.err, "{fault}")?;
-                return Ok(USAGE_ERROR);
-            }
-        };
+        let sidecar =
+            match Sidecar::start(config, telemetry.handle(), Some(log.level()), diagnostics) {
+                Ok(sidecar) => sidecar,
+                Err(fault) => {
+                    writeln!(streams.err, "{fault}")?;
+                    return Ok(USAGE_ERROR);
+                }
+            };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = %watch::list(&sidecar.listen),
@@ -147,6 +151,7 @@ fn sidecar_role(config: &Config, sources: &Sources, streams: &mut Streams<'_>) -
 
 /// Reads the configuration again. A bad one changes nothing.
 fn reload(sidecar: &Sidecar, sources: &Sources) {
+    let _span = tracing::debug_span!("reload").entered();
     match Config::load(sources) {
         Err(faults) => {
             for fault in &faults {

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     control::Switches,
+    diagnostics::Diagnostics,
     exporting::Exporting,
     logging::Level,
     opener::Opener,
@@ -37,7 +38,7 @@ use crate::{
         wire::api::ApiKey,
     },
     metrics::{self, Build, CatalogueError, Metrics},
-    pipeline,
+    pipeline::{self, Hot, Worker},
     sli::{Engine, TooManyThresholds},
 };
 
@@ -128,18 +129,13 @@ impl Sidecar {
         config: &Config,
         telemetry: &Runtime,
         level: Option<Level>,
+        diagnostics: Option<Diagnostics>,
     ) -> Result<Self, StartError> {
         let counters = Arc::new(DataplaneCounters::default());
         let modes = Arc::new(ArcSwap::from_pointee(settings::modes(&config.context)));
         let engine = Engine::new(settings::objectives(config)).map_err(StartError::Objectives)?;
         let metrics = registry(config, &engine, &counters).map_err(StartError::Catalogue)?;
-        let (hot, mut worker) = pipeline::new(
-            settings::pipeline(config),
-            engine,
-            &metrics,
-            Box::new(Opener),
-            Instant::now(),
-        );
+        let (hot, mut worker) = piped(config, engine, &metrics);
         let proxy_settings = settings::proxy(config).map_err(StartError::Tls)?;
         let (bootstrap, tls) = (proxy_settings.bootstrap.clone(), proxy_settings.tls.clone());
         let shared = (Arc::clone(&modes), Arc::clone(&counters));
@@ -172,8 +168,15 @@ impl Sidecar {
         for listener in admin_listeners {
             telemetry.spawn(serve_admin(listener, Arc::clone(&sources), stopped.clone()));
         }
-        let exporting = Exporting::start(config, &metrics, telemetry, &handle, &mut worker)
-            .map_err(StartError::Otlp)?;
+        let exporting = Exporting::start(
+            config,
+            &metrics,
+            telemetry,
+            &handle,
+            &mut worker,
+            diagnostics,
+        )
+        .map_err(StartError::Otlp)?;
         let worker = telemetry.spawn(worker.run(until_true(stopped.clone())));
         let eye = watching::Watch {
             handle: handle.clone(),
@@ -220,6 +223,11 @@ impl Sidecar {
 /// Resolves once the value is true, or nobody is left who could set it.
 pub(crate) async fn until_true(mut value: watch::Receiver<bool>) {
     value.wait_for(|yes| *yes).await.map(drop).ok();
+}
+
+fn piped(config: &Config, engine: Engine, metrics: &Arc<Metrics>) -> (Arc<Hot>, Worker) {
+    let (settings, opener) = (settings::pipeline(config), Box::new(Opener));
+    pipeline::new(settings, engine, metrics, opener, Instant::now())
 }
 
 fn registry(

@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
+use tracing::Instrument as _;
 
 use super::sidecar::until_true;
 use crate::{
@@ -72,7 +73,13 @@ impl Watch {
         let mut said = None;
         loop {
             for broker in &self.bootstrap {
-                match control::probe(broker, self.tls.as_ref(), PROBE_TIMEOUT).await {
+                let span = tracing::debug_span!(
+                    "probe",
+                    server.address = broker.host,
+                    server.port = broker.port
+                );
+                let probe = control::probe(broker, self.tls.as_ref(), PROBE_TIMEOUT);
+                match probe.instrument(span).await {
                     Ok(probe) => return self.answered(broker, probe).await,
                     Err(fault) => {
                         let reason = format!("{broker}: {fault}");

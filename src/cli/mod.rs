@@ -103,8 +103,7 @@ pub enum TraceFormat {
     Json,
     /// A flowchart, for documents.
     Mermaid,
-    /// Spans; refused in this version.
-    #[value(hide = true)]
+    /// Spans, sent to a collector.
     Otlp,
 }
 

@@ -72,6 +72,8 @@ pub struct OtlpConfig {
     pub traces: bool,
     /// Whether metrics are pushed, where there is an endpoint.
     pub metrics: bool,
+    /// Whether traces of what the sidecar itself does are exported with the others.
+    pub diagnostics: bool,
 }
 
 impl Default for OtlpConfig {
@@ -84,6 +86,7 @@ impl Default for OtlpConfig {
             service_name: None,
             traces: true,
             metrics: false,
+            diagnostics: false,
         }
     }
 }
@@ -101,6 +104,7 @@ impl OtlpConfig {
             service_name: section.optional("service_name", text(service_name)),
             traces: section.or("traces", default.traces, boolean),
             metrics: section.or("metrics", default.metrics, boolean),
+            diagnostics: section.or("diagnostics", default.diagnostics, boolean),
         }
     }
 
@@ -112,6 +116,7 @@ impl OtlpConfig {
             "service_name": self.service_name,
             "traces": self.traces,
             "metrics": self.metrics,
+            "diagnostics": self.diagnostics,
         })
     }
 }

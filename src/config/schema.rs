@@ -83,6 +83,7 @@ const OTLP: &[Key] = &[
     key("service_name", One),
     key("traces", One),
     key("metrics", One),
+    key("diagnostics", One),
     key("logs", Later),
 ];
 

@@ -152,10 +152,26 @@ impl From<OTelSdkError> for DeliveryError {
 }
 
 /// Takes spans without waiting.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Queue {
     spans: mpsc::Sender<SpanData>,
     full: Dropped,
+}
+
+#[cfg(test)]
+impl Queue {
+    /// A queue that nobody exports.
+    pub(crate) fn for_test(spans: usize) -> (Self, mpsc::Receiver<SpanData>) {
+        let (sender, receiver) = mpsc::channel(spans);
+        let full = Dropped::for_test();
+        (
+            Self {
+                spans: sender,
+                full,
+            },
+            receiver,
+        )
+    }
 }
 
 impl Sink for Queue {

@@ -242,6 +242,13 @@ fn named(name: &str) -> Option<Id> {
 pub struct Dropped(IntCounter);
 
 impl Dropped {
+    /// A counter of nobody's.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        let counter = IntCounter::new("dropped", "dropped");
+        Self(counter.unwrap_or_else(|fault| unreachable!("{fault}")))
+    }
+
     /// Counts dropped observations.
     pub fn add(&self, count: u64) {
         self.0.inc_by(count);
