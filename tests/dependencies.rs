@@ -50,7 +50,7 @@ fn every_dependency_has_an_allowed_licence_and_none_is_banned() {
         "deny.toml was not understood"
     );
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["metadata", "--format-version", "1", "--locked"])
         .current_dir(root)
         .output()
         .unwrap();
