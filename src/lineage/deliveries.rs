@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::ids::Ids;
+use super::{fans::Fans, ids::Ids};
 use crate::{
     event::{Name, Origin},
     propagation::{Evidence, Traceparent},
@@ -25,10 +25,8 @@ const KEY_REPEATS_MAX: u64 = 10;
 const KEY_SAMPLE_MIN: u64 = 20;
 /// Records of one key, correlation id or business id that are looked at.
 const CANDIDATES_MAX: usize = 64;
-/// Topics whose keys are judged; more share one judgement. As many are known to fan out.
+/// Topics whose keys are judged; more share one judgement.
 const TOPICS_MAX: usize = 10_000;
-/// Topics remembered that several records of one from the same topic go to.
-const FANS_MAX: usize = 64;
 /// After so long without a record that comes from it, a record with the key of one that was sent for comes from elsewhere:
 /// a timer, say. What several records come from sends them together.
 const CLAIM_LASTS: Duration = Duration::from_millis(250);
@@ -153,6 +151,32 @@ struct Run {
     end: u64,
 }
 
+/// Records of one topic that come from a delivered one.
+#[derive(Debug)]
+struct Claim {
+    /// Hash of the topic.
+    target: u64,
+    /// When the last one was sent.
+    at: Instant,
+    /// How many there are, with those of which it is not certain.
+    made: u32,
+}
+
+impl Claim {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) <= CLAIM_LASTS
+    }
+}
+
+/// When a record that something was just sent for may have more to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum More {
+    /// Until there are as many as of every other one.
+    AsOfOthers,
+    /// Always: what names it is its own.
+    Certain,
+}
+
 #[derive(Debug)]
 struct Entry {
     /// Number of its run.
@@ -166,25 +190,28 @@ struct Entry {
     key: Option<u64>,
     correlation_hash: Option<u64>,
     business: Box<[u64]>,
-    /// Hashes of the topics to which something was sent that comes from it, and when that was last.
-    claimed: Vec<(u64, Instant)>,
+    /// What was sent that comes from it, by topic.
+    claimed: Vec<Claim>,
 }
 
 impl Entry {
-    /// When the last record was sent to this topic that comes from it.
-    fn claimed(&self, target: u64) -> Option<Instant> {
-        let claim = self.claimed.iter().find(|(topic, _)| *topic == target);
-        claim.map(|(_, at)| *at)
+    fn claimed(&self, target: u64) -> Option<&Claim> {
+        self.claimed.iter().find(|claim| claim.target == target)
     }
 
     /// True where it is not the first record.
     fn claim(&mut self, target: u64, now: Instant) -> bool {
-        let claim = self.claimed.iter_mut().find(|(topic, _)| *topic == target);
-        if let Some((_, at)) = claim {
-            *at = now;
+        let mut claims = self.claimed.iter_mut();
+        if let Some(claim) = claims.find(|claim| claim.target == target) {
+            claim.at = now;
+            claim.made = claim.made.saturating_add(1);
             return true;
         }
-        self.claimed.push((target, now));
+        self.claimed.push(Claim {
+            target,
+            at: now,
+            made: 1,
+        });
         false
     }
 }
@@ -224,8 +251,7 @@ struct Index {
     shapes: Vec<KeyShape>,
     /// Where in `shapes` a topic is.
     shape_of: HashMap<Name, usize>,
-    /// Topics with hashes of those that several records of one were sent to.
-    fans_out: HashMap<Name, Vec<u64>>,
+    fans: Fans,
     /// When something was last delivered that is not known, by topic and in any of those that are too many.
     gaps: HashMap<Name, Instant>,
     gap_anywhere: Option<Instant>,
@@ -293,13 +319,14 @@ impl Deliveries {
             business: produced.business,
             now,
         };
-        let (evidence, id) = index.evidence(&marks, self.settings.window)?;
+        let Some((evidence, id)) = index.evidence(&marks, self.settings.window) else {
+            index.count_uncertain(&marks);
+            return None;
+        };
         if confidence(evidence) < self.settings.parent_confidence {
             return None;
         }
-        if index.entry(id)?.claim(marks.target, now) {
-            index.fan_out(id, marks.target);
-        }
+        index.claim(id, marks.target, now)?;
         let entry = index.peek(id)?;
         let run = index.run_of(entry)?;
         Some(Parent {
@@ -645,15 +672,18 @@ impl Index {
         };
         let by_business = sent.business.iter().find_map(|hash| {
             let ids = newest(&self.by_business, *hash)?;
-            let one = self.one(ids.clone().filter(fits), sent);
+            let one = self.one(ids.clone().filter(fits), sent, More::Certain);
             // Several records of one business id: the one with the key as well.
-            one.or_else(|| self.one(both(ids, same_key.clone()?).filter(fits), sent))
+            one.or_else(|| {
+                let keyed = both(ids, same_key.clone()?).filter(fits);
+                self.one(keyed, sent, More::Certain)
+            })
         });
         if let Some(id) = by_business {
             return Some((Evidence::BusinessId, id));
         }
         if let Some(ids) = same_key
-            && let Some(id) = self.one(ids.filter(fits), sent)
+            && let Some(id) = self.one(ids.filter(fits), sent, More::AsOfOthers)
             && self.peek(id).is_some_and(|entry| self.keys_tell(entry))
         {
             return Some((Evidence::Key, id));
@@ -668,24 +698,43 @@ impl Index {
         None
     }
 
-    /// The one candidate that something may still be sent for to this topic; where there is none, the only one of those that
-    /// something was just sent for.
-    fn one(&self, ids: impl Iterator<Item = u64> + Clone, sent: &Marks<'_>) -> Option<u64> {
-        let just = |at: Instant| sent.now.saturating_duration_since(at) <= CLAIM_LASTS;
-        let open = ids.clone().filter(|id| {
-            self.peek(*id)
-                .is_some_and(|entry| match entry.claimed(sent.target) {
-                    None => true,
-                    Some(at) => just(at) && self.is_fan_out(entry, sent.target),
-                })
-        });
-        if open.clone().next().is_some() {
+    /// The one candidate that something may still be sent for to this topic; where there is none and that is certain, the only
+    /// one of those that something was just sent for.
+    fn one(
+        &self,
+        ids: impl Iterator<Item = u64> + Clone,
+        sent: &Marks<'_>,
+        more: More,
+    ) -> Option<u64> {
+        let open = ids.clone().filter(|id| self.is_open(*id, sent, more));
+        if more == More::AsOfOthers || open.clone().next().is_some() {
             return self.only(open);
         }
-        self.only(ids.filter(|id| {
-            let entry = self.peek(*id);
-            entry.is_some_and(|e| e.claimed(sent.target).is_some_and(just))
-        }))
+        self.only(ids.filter(|id| self.is_just_claimed(*id, sent)))
+    }
+
+    fn is_open(&self, id: u64, sent: &Marks<'_>, more: More) -> bool {
+        let Some(entry) = self.peek(id) else {
+            return false;
+        };
+        let Some(claim) = entry.claimed(sent.target) else {
+            return true;
+        };
+        let Some(run) = self.run_of(entry).filter(|_| claim.is_fresh(sent.now)) else {
+            return false;
+        };
+        match more {
+            More::AsOfOthers => {
+                let each = self.fans.each(&run.topic, sent.target);
+                each.is_some_and(|each| claim.made < each)
+            }
+            More::Certain => self.fans.several(&run.topic, sent.target),
+        }
+    }
+
+    fn is_just_claimed(&self, id: u64, sent: &Marks<'_>) -> bool {
+        let claim = self.peek(id).and_then(|entry| entry.claimed(sent.target));
+        claim.is_some_and(|claim| claim.is_fresh(sent.now))
     }
 
     /// The only one. What has the same context is the same record: delivered again, or copied to be tried again.
@@ -702,24 +751,40 @@ impl Index {
         lately.any(|lately| lately)
     }
 
-    /// Remembers that several records that come from this one were sent to one topic.
-    fn fan_out(&mut self, id: u64, target: u64) {
-        let Some(topic) = self.topic_of(id).map(Name::clone) else {
-            return;
-        };
-        if self.fans_out.len() < TOPICS_MAX || self.fans_out.contains_key(&topic) {
-            let targets = self.fans_out.entry(topic).or_default();
-            if targets.len() < FANS_MAX && !targets.contains(&target) {
-                targets.push(target);
-            }
+    /// A record that comes from this one is sent.
+    fn claim(&mut self, id: u64, target: u64, now: Instant) -> Option<()> {
+        let again = self.entry(id)?.claim(target, now);
+        let topic = Name::clone(self.topic_of(id)?);
+        if again {
+            self.fans.again(&topic, target);
+            return Some(());
         }
+        let (entries, first) = (&self.entries, self.first);
+        let made = |id| {
+            let entry = entries.get(place(id, first)?)?;
+            entry.claimed(target).map(|claim| claim.made)
+        };
+        self.fans
+            .first((&topic, target), id, (now, CLAIM_LASTS), made);
+        Some(())
     }
 
-    fn is_fan_out(&self, entry: &Entry, target: u64) -> bool {
-        let targets = self
-            .run_of(entry)
-            .and_then(|run| self.fans_out.get(&run.topic));
-        targets.is_some_and(|targets| targets.contains(&target))
+    /// A record has the key of one that something was just sent for: one more of it, or something else. It tells how many are
+    /// made of each.
+    fn count_uncertain(&mut self, sent: &Marks<'_>) {
+        let same_key = sent
+            .key
+            .and_then(|key| self.by_key.newest(key, CANDIDATES_MAX));
+        let just = same_key.map(|ids| ids.filter(|id| self.is_just_claimed(*id, sent)));
+        let Some(id) = just.and_then(|ids| self.only(ids)) else {
+            return;
+        };
+        if let Some(entry) = self.entry(id) {
+            let mut claims = entry.claimed.iter_mut();
+            if let Some(claim) = claims.find(|claim| claim.target == sent.target) {
+                claim.made = claim.made.saturating_add(1);
+            }
+        }
     }
 
     /// Whether the keys of its topic tell its records apart.

@@ -7,6 +7,7 @@
 
 mod business;
 mod deliveries;
+mod fans;
 mod graph;
 mod ids;
 
