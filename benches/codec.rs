@@ -1,5 +1,6 @@
 //! What reading costs: a Fetch response of records through the scanner, a request header, a Metadata reply with new addresses.
-//! And what appending three headers to every record of a batch costs, by codec.
+//! And what appending three headers to every record of a batch costs, by codec; what giving each a context costs, and what
+//! remembering it when it is delivered.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -23,10 +24,18 @@ use throughline::kafka::wire::{
     endpoints,
     frame::request_header,
     reader::TopicRef,
-    record::ControlType,
+    record::{ControlType, Records},
     scan::{Head, Message, PartitionHead, Scanner, Sink},
     splice,
 };
+use throughline::{
+    lineage::{Delivered, Deliveries, Settings},
+    propagation::{
+        Carried, CorrelationNames, Evidence, HeaderChoice, IdSource, NewContext, SENT_MEMBER,
+        Sampling, Sent, Traceparent,
+    },
+};
+use tokio::time::Instant;
 
 /// Counts records and nothing else.
 #[derive(Default)]
@@ -203,5 +212,86 @@ fn edits(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(codec, scanning, headers, addresses, edits);
+/// As a sidecar that injects does it: the batch with a context on every record, as a producer's first attempt is given.
+fn injected(plain: &[u8], limits: EditLimits, names: &CorrelationNames) -> Vec<u8> {
+    let ids = IdSource::of_producer("cluster", "orders", 0, 1, 0, 0);
+    let mut number = 0;
+    append_headers(plain, limits, |_, record, new| {
+        let (trace_id, span_id) = ids.pair(number);
+        number += 1;
+        let headers = record
+            .headers()
+            .map_while(|h| h.ok().map(|h| (h.key, h.value)));
+        let carried = Carried::read(headers, names);
+        let traceparent = Traceparent {
+            trace_id,
+            span_id,
+            sampled: false,
+            random: true,
+        };
+        let context = NewContext {
+            traceparent,
+            sent: Sent {
+                at_ms: 1_700_000_000_000,
+                parent: None,
+                evidence: Evidence::Root,
+            },
+            sampling: Sampling::default(),
+            inherited: None,
+            correlation: None,
+        };
+        let push = |key: &str, value: &[u8]| new.push(key, value);
+        HeaderChoice::Full.write(&carried, &context, Some(names), push);
+    })
+    .unwrap()
+}
+
+/// As a sidecar does it before a batch is delivered.
+fn indexed(batch: &[u8], deliveries: &Deliveries, names: &CorrelationNames) {
+    let records = Records::open(batch, 1 << 20).unwrap();
+    let topic = "orders".into();
+    let mut index = deliveries.batch(&topic, 0, Instant::now());
+    for record in &records {
+        let record = record.unwrap();
+        let headers = record
+            .headers()
+            .map_while(|h| h.ok().map(|h| (h.key, h.value)));
+        let carried = Carried::read(headers, names);
+        let context = carried.traceparent.unwrap().unwrap();
+        let sampling = carried.tracestate.member(Sampling::MEMBER);
+        let inherited = carried.tracestate.without(&[SENT_MEMBER, Sampling::MEMBER]);
+        index.add(&Delivered {
+            offset: i64::from(record.offset_delta),
+            key: record.key,
+            context,
+            threshold: sampling.map(Sampling::parse).and_then(|s| s.threshold),
+            decided: true,
+            correlation: carried.correlation_id,
+            inherited: inherited.as_deref(),
+            business: &[],
+        });
+    }
+}
+
+fn tracing(c: &mut Criterion) {
+    const COUNT: i32 = 1_000;
+    let limits = EditLimits {
+        body_bytes: 1 << 20,
+        batch_bytes: 1 << 20,
+    };
+    let plain = records(COUNT);
+    let names = CorrelationNames::default();
+    let mut group = c.benchmark_group("1000 records of 100 B");
+    group.throughput(Throughput::Elements(u64::try_from(COUNT).unwrap()));
+    group.bench_function("inject", |b| b.iter(|| injected(&plain, limits, &names)));
+    let batch = injected(&plain, limits, &names);
+    let deliveries = Deliveries::new(Settings::default());
+    for _ in 0..140 {
+        indexed(&batch, &deliveries, &names);
+    }
+    group.bench_function("index", |b| b.iter(|| indexed(&batch, &deliveries, &names)));
+    group.finish();
+}
+
+criterion_group!(codec, scanning, headers, addresses, edits, tracing);
 criterion_main!(codec);

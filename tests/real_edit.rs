@@ -111,13 +111,13 @@ fn edit(frame: &[u8], version: i16, header: usize, edited: &AtomicU64) -> Vec<u8
     let request = ProduceRequest::read(body, version).expect("a Produce request");
     let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
     let splices: Vec<_> = partitions
-        .map(|partition| {
+        .flat_map(|partition| {
             let records = partition.records.expect("records");
             let records =
                 append_headers(records, LIMITS, |_, _, new| new.push(ADDED.0, ADDED_BYTES))
                     .unwrap_or_else(|reason| panic!("{reason}"));
             edited.fetch_add(1, Relaxed);
-            request.with_records(partition, &records).unwrap()
+            request.with_records(partition, records).unwrap()
         })
         .collect();
     [header, &splice::apply(body, &splices).unwrap()].concat()

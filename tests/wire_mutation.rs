@@ -127,7 +127,8 @@ fn edit(body: &[u8], endpoints: &Endpoints<'_>) {
 fn edit_produce(read: &ProduceRequest<'_>, body: &[u8]) {
     let partitions = read.topics.iter().flat_map(|topic| &topic.partitions);
     let splices: Vec<_> = partitions
-        .filter_map(|partition| read.with_records(partition, b"records"))
+        .filter_map(|partition| read.with_records(partition, b"records".to_vec()))
+        .flatten()
         .collect();
     assert!(splice::apply(body, &splices).is_some());
     if let Some(splices) = read.only(|_, partition| partition & 1 == 0) {

@@ -78,8 +78,8 @@ fn edited_produce_requests_are_what_the_schema_writes() {
                     );
                     // Lengths on both sides of where the compact form grows by a byte.
                     let records = vec![7u8; [0, 126, 127, 16_383][at % 4]];
-                    splices.push(read.with_records(partition, &records).unwrap());
                     written["Records"] = serde_json::json!(records);
+                    splices.extend(read.with_records(partition, records).unwrap());
                 }
             }
             let schema = &SCHEMAS["ProduceRequest"];

@@ -37,12 +37,9 @@ macro_rules! hex_id {
             /// Whether this is its text: lower-case hexadecimal, as it is displayed.
             #[must_use]
             pub fn is_written(self, text: &str) -> bool {
-                let half = |half: u8| char::from_digit(u32::from(half), 16);
-                let digits = self
-                    .0
-                    .iter()
-                    .flat_map(|byte| [half(byte >> 4), half(byte & 15)]);
-                digits.eq(text.chars().map(Some))
+                let mut digits = [0; 2 * $bytes];
+                put_hex(&mut digits, 0, &self.0);
+                text.as_bytes() == digits
             }
 
             /// Its bytes, most significant first.
@@ -146,12 +143,7 @@ impl Traceparent {
         use TraceparentFault::{Shape, Version, ZeroSpanId, ZeroTraceId};
         let value = value.trim_ascii();
         let (known, rest) = value.split_at_checked(VERSION_00_BYTES).ok_or(Shape)?;
-        let mut fields = known.split(|byte| *byte == b'-');
-        let mut field = || fields.next().ok_or(Shape);
-        let (version, trace_id, span_id, flags) = (field()?, field()?, field()?, field()?);
-        if field().is_ok() {
-            return Err(Shape);
-        }
+        let [version, trace_id, span_id, flags] = fields(known).ok_or(Shape)?;
         let [version] = hex(version)?;
         let (trace_id, span_id, [flags]) = (hex(trace_id)?, hex(span_id)?, hex(flags)?);
         match (version, rest.first()) {
@@ -167,6 +159,21 @@ impl Traceparent {
             random: flags & RANDOM != 0,
         })
     }
+}
+
+/// The four fields; `None` where dashes stand elsewhere.
+fn fields(known: &[u8]) -> Option<[&[u8]; 4]> {
+    let dashes = known.iter().filter(|byte| **byte == b'-').count();
+    let at = |at: usize| known.get(at) == Some(&b'-');
+    if dashes != 3 || !at(2) || !at(35) || !at(52) {
+        return None;
+    }
+    Some([
+        known.get(..2)?,
+        known.get(3..35)?,
+        known.get(36..52)?,
+        known.get(53..)?,
+    ])
 }
 
 /// Writes `bytes` in lower-case hexadecimal from `at` on; what has no room is left out.

@@ -12,7 +12,13 @@ const PART_BYTES_MAX: usize = 256;
 
 /// A parsed `tracestate`: (key, value), newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tracestate<'a>(Vec<(&'a str, &'a str)>);
+pub struct Tracestate<'a> {
+    first: Option<Member<'a>>,
+    others: Vec<Member<'a>>,
+}
+
+/// Key and value.
+type Member<'a> = (&'a str, &'a str);
 
 impl<'a> Tracestate<'a> {
     /// Reads header values in their order, as one list. `None` where a member breaks the grammar or there are too many: the
@@ -24,7 +30,6 @@ impl<'a> Tracestate<'a> {
 
     /// The list with the members of one more header value.
     pub(super) fn and(mut self, value: &'a [u8]) -> Option<Self> {
-        let members = &mut self.0;
         for member in str::from_utf8(value).ok()?.split(',') {
             let member = member.trim_matches([' ', '\t']);
             if member.is_empty() {
@@ -34,29 +39,38 @@ impl<'a> Tracestate<'a> {
             if !is_key(key) || !is_value(value) {
                 return None;
             }
-            if members.iter().any(|(known, _)| *known == key) {
+            if self.members().any(|(known, _)| known == key) {
                 continue;
             }
-            if members.len() == TRACESTATE_MEMBERS_MAX {
+            if self.first.is_none() {
+                self.first = Some((key, value));
+                continue;
+            }
+            if self.others.len().saturating_add(1) == TRACESTATE_MEMBERS_MAX {
                 return None;
             }
-            members.push((key, value));
+            self.others.push((key, value));
         }
         Some(self)
+    }
+
+    /// All of them; nearly always one, which needs no memory of its own.
+    fn members(&self) -> impl Iterator<Item = Member<'a>> {
+        self.first.into_iter().chain(self.others.iter().copied())
     }
 
     /// The value of a member.
     #[must_use]
     pub fn member(&self, key: &str) -> Option<&'a str> {
-        let found = self.0.iter().find(|(known, _)| *known == key);
-        found.map(|(_, value)| *value)
+        let found = self.members().find(|(known, _)| *known == key);
+        found.map(|(_, value)| value)
     }
 
     /// The list without these members, for what comes from the record: the newest members that are together no longer than
     /// everyone passes on, with room left for as many as were taken out. `None` where that is nothing.
     #[must_use]
     pub fn without(&self, keys: &[&str]) -> Option<String> {
-        let others = self.0.iter().filter(|(known, _)| !keys.contains(known));
+        let others = self.members().filter(|(known, _)| !keys.contains(known));
         let mut out = String::new();
         for (key, value) in others.take(TRACESTATE_MEMBERS_MAX.saturating_sub(keys.len())) {
             let comma = usize::from(!out.is_empty());
@@ -79,7 +93,7 @@ impl<'a> Tracestate<'a> {
     #[must_use]
     pub fn with(&self, key: &str, value: &str) -> String {
         let mut out = format!("{key}={value}");
-        let others = self.0.iter().filter(|(known, _)| *known != key);
+        let others = self.members().filter(|(known, _)| *known != key);
         for (key, value) in others.take(TRACESTATE_MEMBERS_MAX.saturating_sub(1)) {
             out.push(',');
             out.push_str(key);

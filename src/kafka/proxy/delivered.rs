@@ -25,6 +25,8 @@ use super::{recent::DeliveredBatch, sessions, shared::Shared};
 
 /// Batches reported per response; more are passed and not reported.
 const BATCHES_MAX: usize = 100_000;
+/// Bytes of a batch for which there is room at once; more grow with what arrives.
+const BATCH_AT_ONCE: usize = 4 << 20;
 /// Aborted transactions kept per partition.
 const ABORTED_MAX: usize = 10_000;
 
@@ -171,7 +173,7 @@ impl<'a> DeliveredSink<'a> {
         self.indexed = shared
             .inject
             .hold(header.total_bytes())
-            .map(|room| (Vec::new(), room));
+            .map(|room| (room_for(header), room));
         if self.indexed.is_none() {
             shared.recent.missed(shared, topic, at.mono);
         }
@@ -222,6 +224,11 @@ impl<'a> DeliveredSink<'a> {
                 .min(u32::try_from(overlap).unwrap_or(u32::MAX));
         }
     }
+}
+
+/// Room for the bytes of a batch; a length that lies takes none that is not used.
+fn room_for(header: &BatchHeader) -> Vec<u8> {
+    Vec::with_capacity(header.total_bytes().min(BATCH_AT_ONCE))
 }
 
 impl Sink for DeliveredSink<'_> {
@@ -322,7 +329,7 @@ impl Sink for DeliveredSink<'_> {
             .shared
             .observer
             .reserve(header.total_bytes())
-            .map(|room| (Vec::new(), room));
+            .map(|room| (room_for(header), room));
         self.capture.is_some() || self.indexed.is_some()
     }
 

@@ -15,7 +15,8 @@ use crate::{
         error::Result,
         frame::LENGTH_BYTES,
         messages::api_versions,
-        policy, splice,
+        policy,
+        splice::{self, Splice},
     },
 };
 
@@ -53,6 +54,25 @@ pub(crate) fn reframe(frame: &[u8], header: usize, body: &[u8]) -> Vec<u8> {
     out.extend_from_slice(frame.get(LENGTH_BYTES..header).unwrap_or_default());
     out.extend_from_slice(body);
     out
+}
+
+/// The frame with replacements made in its body, in one copy. `header` counts frame length and header.
+pub(crate) fn respliced(frame: &[u8], header: usize, in_body: Vec<Splice>) -> Option<Vec<u8>> {
+    let mut length = frame.len().checked_sub(LENGTH_BYTES)?;
+    let mut splices = Vec::with_capacity(in_body.len().saturating_add(1));
+    splices.push(Splice {
+        at: 0..LENGTH_BYTES,
+        with: Vec::new(),
+    });
+    for Splice { at, with } in in_body {
+        length = length.checked_sub(at.len())?.checked_add(with.len())?;
+        let at = at.start.checked_add(header)?..at.end.checked_add(header)?;
+        splices.push(Splice { at, with });
+    }
+    if let Some(first) = splices.first_mut() {
+        first.with = i32::try_from(length).ok()?.to_be_bytes().to_vec();
+    }
+    splice::apply(frame, &splices)
 }
 
 fn edited_body(

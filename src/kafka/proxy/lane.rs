@@ -19,6 +19,9 @@ use tokio::{
 use super::pool::{CHUNK_BYTES, Pool};
 use crate::event::{DataplaneCounters, Direction};
 
+/// Held bytes for which there is room at once; more grow with what arrives.
+const HELD_AT_ONCE: usize = 4 << 20;
+
 /// A side that failed, with the cause.
 #[derive(Debug)]
 pub(crate) enum LaneFault {
@@ -262,8 +265,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
         }
     }
 
-    /// Takes `n` bytes out of the stream into memory, after flushing what is before them. Grows with what arrives.
+    /// Takes `n` bytes out of the stream into memory, after flushing what is before them. Room is only set aside: what of it
+    /// is used grows with what arrives.
     pub(crate) async fn hold(&mut self, n: usize, into: &mut Vec<u8>) -> LaneResult<bool> {
+        into.reserve_exact(n.min(HELD_AT_ONCE));
         self.flush().await?;
         while into.len() < n {
             let now = self.available();

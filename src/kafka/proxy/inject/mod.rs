@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     bare::{Bare, SentBatch},
-    edits::reframe,
+    edits::respliced,
     recent::{Recent, TRACED_MAX, carried, dead_letter, seen},
     settings::{InjectSettings, Modes, TopicMode},
     shared::Shared,
@@ -44,7 +44,7 @@ use crate::{
             produce::{ProducePartition, ProduceRequest},
         },
         record::Record,
-        splice::{self, Splice},
+        splice::Splice,
     },
     lineage::Parent,
     propagation::{
@@ -229,13 +229,15 @@ impl Injector {
         for topic in &request.topics {
             let name = shared.topics.resolve(topic.topic);
             for partition in &topic.partitions {
-                splices.extend(editor.partition(&request, &name, partition));
+                let edited = editor.partition(&request, &name, partition);
+                splices.extend(edited.into_iter().flatten());
             }
         }
         let (done, bare) = (editor.done, editor.bare);
-        let mut injected = self.finish(held, body, &splices, done);
+        let edited = !splices.is_empty();
+        let mut injected = self.finish(held, splices, done);
         injected.bare = bare;
-        if injected.frame.is_none() && !splices.is_empty() {
+        if injected.frame.is_none() && edited {
             for part in parts {
                 part.injection = skipped(part.injection, "memory");
                 part.traced.retain(|record| !record.written);
@@ -248,8 +250,7 @@ impl Injector {
     fn finish(
         &self,
         held: HeldRequest<'_>,
-        body: &[u8],
-        splices: &[Splice],
+        splices: Vec<Splice>,
         mut parts: Vec<EditedPart>,
     ) -> Injected {
         if splices.is_empty() {
@@ -280,11 +281,12 @@ impl Injector {
         } else {
             None
         };
-        let Some(body) = splice::apply(body, splices) else {
+        let frame = respliced(held.frame, held.header, splices);
+        if frame.is_none() {
             return Injected::default();
-        };
+        }
         Injected {
-            frame: Some(reframe(held.frame, held.header, &body)),
+            frame,
             edit: Some(Box::new(Edit { parts, original })),
             bare: Vec::new(),
         }
@@ -333,7 +335,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         request: &ProduceRequest<'_>,
         name: &Name,
         partition: &ProducePartition<'_>,
-    ) -> Option<Splice> {
+    ) -> Option<[Splice; 2]> {
         let mode = self.modes.of(name);
         if mode == TopicMode::Off {
             return None;
@@ -347,12 +349,12 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         let edited = self.records(name, partition.partition, records, &mut told);
         match edited {
             Ok(edited) => {
-                let splice = request.with_records(partition, &edited)?;
+                let splices = request.with_records(partition, edited)?;
                 if let Some((_, seen)) = seen {
                     seen.injection.records = seen.records;
                     (seen.traced, seen.descent) = (told.traced, told.descent);
                 }
-                Some(splice)
+                Some(splices)
             }
             Err(reason) => {
                 if let Some((number, seen)) = seen {

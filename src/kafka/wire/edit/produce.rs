@@ -85,15 +85,26 @@ impl<'a> ProduceRequest<'a> {
         })
     }
 
-    /// Other records for a partition of this request. `None` where they are too long for the field.
+    /// Other records for a partition of this request: their length, and they themselves, which are not copied. `None` where they
+    /// are too long for the field.
     #[must_use]
-    pub fn with_records(&self, partition: &ProducePartition<'_>, records: &[u8]) -> Option<Splice> {
-        let mut with = self.length(records.len())?;
-        with.extend_from_slice(records);
-        Some(Splice {
-            at: partition.records_at.clone(),
-            with,
-        })
+    pub fn with_records(
+        &self,
+        partition: &ProducePartition<'_>,
+        records: Vec<u8>,
+    ) -> Option<[Splice; 2]> {
+        let Range { start, end } = partition.records_at;
+        let from = end.checked_sub(partition.records.map_or(0, <[u8]>::len))?;
+        Some([
+            Splice {
+                at: start..from,
+                with: self.length(records.len())?,
+            },
+            Splice {
+                at: from..end,
+                with: records,
+            },
+        ])
     }
 
     /// Leaves out the partitions that `wanted` does not name, and topics that have none left. `None` where nothing would
