@@ -215,6 +215,32 @@ async fn a_delivered_record_without_context_is_known_by_its_position() {
 }
 
 #[tokio::test]
+async fn where_records_that_cannot_be_edited_come_from_is_known_all_the_same() {
+    const TOO_LARGE: i16 = 10;
+    let mut program = Program::new().await;
+    let (_, raw) = program.sends_one("orders", record("k", 10)).await;
+    let large = produce(&[("payments", 0, batch(&[record("k", 50_000)]))]);
+    let line = &mut program.sends;
+    line.send(60, &large).await;
+    line.received().await;
+    line.answer(60, &[("payments", 0, TOO_LARGE)]).await;
+    let (ours, _) = line.received().await;
+    line.answer(ours, &[("payments", 0, 0)]).await;
+    line.answered().await;
+    program.is_given("orders", 0, &raw).await;
+    let line = &mut program.sends;
+    let before = line.produced(5).await.len();
+    line.send(61, &large).await;
+    let (id, _) = line.received().await;
+    line.answer(id, &[("payments", 0, 0)]).await;
+    line.answered().await;
+    let seen = line.produced(before + 1).await;
+    let last = seen.last().unwrap();
+    assert_eq!(last.injection, skipped("too_large"));
+    assert_eq!(last.from, [(Some("orders".into()), Evidence::Key, 1)]);
+}
+
+#[tokio::test]
 async fn a_retry_names_the_parent_of_the_first_attempt() {
     let mut program = Program::new().await;
     let (_, raw) = program.sends_one("orders", record("k", 10)).await;

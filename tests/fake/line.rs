@@ -19,6 +19,7 @@ use kafka_protocol::{
 use throughline::{
     event::{EventKind, Facts, Injection, ProducedPart, PublishOutcome},
     kafka::proxy::settings::{InjectSettings, TopicMode},
+    propagation::Evidence,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -131,6 +132,8 @@ pub struct Seen {
     pub topic: String,
     pub injection: Injection,
     pub acknowledged: bool,
+    /// Where its records come from, and how many.
+    pub from: Vec<(Option<String>, Evidence, u64)>,
 }
 
 impl Seen {
@@ -139,6 +142,17 @@ impl Seen {
             topic: part.topic.to_string(),
             injection: part.injection,
             acknowledged: matches!(part.outcome, PublishOutcome::Acknowledged { .. }),
+            from: part
+                .descent
+                .iter()
+                .map(|d| {
+                    (
+                        d.from.as_ref().map(ToString::to_string),
+                        d.evidence,
+                        d.records,
+                    )
+                })
+                .collect(),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     event::{Name, Origin, ProducedPart, PublishOutcome, Reservation, Stamp, Traced},
     kafka::wire::record::Records,
+    lineage::Parent,
     propagation::{DeadLetter, Evidence, Sampling, Sent, Traceparent, is_dead_letter_topic},
 };
 
@@ -57,11 +58,13 @@ pub(crate) struct SentBatch<'b> {
 
 impl Bare {
     /// Notes the records of a batch that carry nothing; those that carry a context are reported with it. Reads as far as the
-    /// time for it goes. `None` where there is nothing to name later.
+    /// time for it goes. `found` are the parents of the first records, where somebody has looked for them. `None` where there
+    /// is nothing to name later.
     pub(crate) fn note(
         shared: &Shared,
         batch: SentBatch<'_>,
         part: (usize, &mut ProducedPart),
+        found: Vec<Option<Parent>>,
     ) -> Option<Self> {
         let records = usize::try_from(part.1.records).map_or(BARE_MAX, |n| n.min(BARE_MAX));
         let room = shared
@@ -73,7 +76,7 @@ impl Bare {
         let began = Instant::now();
         let (number, part) = part;
         shared.recent.produces();
-        let records = read(shared, batch, part, began);
+        let records = read(shared, batch, part, began, found);
         if batch.packed {
             shared.inject.spend(batch.topic, began.elapsed());
         }
@@ -137,17 +140,20 @@ fn read(
     batch: SentBatch<'_>,
     part: &mut ProducedPart,
     began: Instant,
+    found: Vec<Option<Parent>>,
 ) -> Option<Vec<Noted>> {
     let recent = &shared.recent;
     let records = Records::open(batch.bytes, recent.body_bytes()).ok()?;
     let lineage = !recent.is_empty();
     let dead_letters = is_dead_letter_topic(batch.topic);
+    let mut found = found.into_iter();
     let mut bare = Vec::new();
     for (number, record) in records.iter().enumerate() {
         if number.is_multiple_of(LOOK_RECORDS) && recent.is_late(began) {
             break;
         }
         let record = record.ok()?;
+        let known = found.next();
         let carried = carried(&record, recent.names());
         let delta = i64::from(record.offset_delta);
         if let Some(Ok(theirs)) = carried.traceparent {
@@ -163,9 +169,11 @@ fn read(
         if carried.is_traced() {
             continue;
         }
-        let parent = lineage
-            .then(|| recent.parent(batch.topic, &record, &carried, batch.at.mono))
-            .flatten();
+        let parent = match known {
+            Some(known) => known,
+            None if lineage => recent.parent(batch.topic, &record, &carried, batch.at.mono),
+            None => None,
+        };
         descend(&mut part.descent, parent.as_ref(), batch.at.mono);
         if bare.len() < BARE_MAX {
             bare.push(Noted {

@@ -153,7 +153,7 @@ impl Sink for ProducedSink<'_> {
                 bytes: &bytes,
             };
             self.bare
-                .extend(Bare::note(self.shared, batch, (number, part)));
+                .extend(Bare::note(self.shared, batch, (number, part), Vec::new()));
         }
         drop(room);
     }

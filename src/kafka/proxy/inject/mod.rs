@@ -309,8 +309,10 @@ fn skipped(was: Injection, reason: &'static str) -> Injection {
 struct Told {
     traced: Vec<Traced>,
     descent: Vec<Descent>,
-    /// They were read, and parents found for them: not to be done twice.
+    /// All of them were read: there is nothing to note.
     read: bool,
+    /// The parents of the first of them, where the edit was given up behind these: not to be looked for twice.
+    found: Parents,
 }
 
 /// Goes through the partitions of one request.
@@ -362,7 +364,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
                     told.traced.retain(|record| !record.written);
                     seen.traced = told.traced;
                     if !told.read {
-                        self.note(name, records, (number, seen));
+                        self.note(name, records, (number, seen), told.found);
                     }
                 }
                 None
@@ -371,7 +373,13 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
     }
 
     /// Records that stay without a context; without an answer nobody will know where they are.
-    fn note(&mut self, topic: &Name, bytes: &[u8], part: (usize, &mut ProducedPart)) {
+    fn note(
+        &mut self,
+        topic: &Name,
+        bytes: &[u8],
+        part: (usize, &mut ProducedPart),
+        found: Parents,
+    ) {
         if self.acks == 0 || !self.recent.traces() || topic.as_ref() == UNRESOLVED {
             return;
         }
@@ -381,7 +389,8 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
             packed: part.1.codec != Codec::None,
             bytes,
         };
-        self.bare.extend(Bare::note(self.shared, batch, part));
+        self.bare
+            .extend(Bare::note(self.shared, batch, part, found));
     }
 
     fn records(
@@ -439,17 +448,19 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         }
         let began = Instant::now();
         let mut writer = self.writer(name, partition, topic, header);
-        seen.read = true;
         let edited = append_headers(records, limits, |_, record, new| writer.write(record, new));
         if packed {
             topic.spend(began.elapsed());
         }
         if edited.is_ok() || edited == Err(Untouched::NothingToAdd) {
+            seen.read = true;
             seen.traced.append(&mut writer.traced);
             seen.descent.append(&mut writer.descent);
         }
         if edited.is_ok() {
             self.remember(name, partition, header, writer);
+        } else if let Ancestry::New { found, .. } = writer.lineage {
+            seen.found = found;
         }
         let edited = edited.map_err(|untouched| untouched.as_str());
         match edited {
