@@ -138,6 +138,8 @@ impl Program {
     fn at(bootstrap: &str) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap);
+        // What is written at once is one batch.
+        config.set("linger.ms", "50");
         Self {
             bootstrap: bootstrap.to_owned(),
             writes: config.create().unwrap(),
@@ -156,6 +158,17 @@ impl Program {
         (key, value): (&str, &str),
         headers: Headers<'_>,
     ) -> i64 {
+        self.write_all(topic, partition, &[(key, value)], headers)[0]
+    }
+
+    /// Writes records at once, and gives their offsets.
+    fn write_all(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: &[(&str, &str)],
+        headers: Headers<'_>,
+    ) -> Vec<i64> {
         let empty = OwnedHeaders::new();
         let headers = headers.iter().fold(empty, |all, (key, value)| {
             all.insert(Header {
@@ -163,18 +176,25 @@ impl Program {
                 value: Some(*value),
             })
         });
-        let record = FutureRecord::to(topic)
-            .partition(partition)
-            .key(key)
-            .payload(value);
-        let sent = self
-            .writes
-            .send(record.headers(headers), Timeout::After(LIMIT));
+        let sent = records.iter().map(|(key, value)| {
+            let record = FutureRecord::to(topic)
+                .partition(partition)
+                .key(*key)
+                .payload(*value)
+                .headers(headers.clone());
+            self.writes.send_result(record).expect("a queue")
+        });
+        let sent: Vec<_> = sent.collect();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(sent).expect("acknowledged").offset
+        let offset = |sent| {
+            let answer = runtime.block_on(async { tokio::time::timeout(LIMIT, sent).await });
+            let delivered = answer.expect("in time").expect("an answer");
+            delivered.expect("acknowledged").offset
+        };
+        sent.into_iter().map(offset).collect()
     }
 
     /// Reads one record of partition 0 and gives its headers.
@@ -242,8 +262,9 @@ impl Chain {
         assert_eq!(keys, ["traceparent", "tracestate", "correlation-id"]);
         let payment = till.write(PAYMENTS, "order-7", "paid", &[]);
         let carried = store.read(PAYMENTS, payment);
-        let shipment = store.write(SHIPMENTS, "order-7", "packed", &[]);
-        let again = store.write(SHIPMENTS, "order-7", "packed", &[]);
+        let twice = [("order-7", "packed"), ("order-7", "packed")];
+        let packed = store.write_all(SHIPMENTS, 0, &twice, &[]);
+        let (shipment, again) = (packed[0], packed[1]);
         // What another program does with a record it cannot use, as Spring does it.
         let direct = Program::at(&stage.direct());
         let mut failed = carried;

@@ -13,7 +13,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{fans::Fans, ids::Ids};
+use super::{
+    fans::{Each, Fans},
+    ids::Ids,
+};
 use crate::{
     event::{Name, Origin},
     propagation::{Evidence, Traceparent},
@@ -171,7 +174,7 @@ impl Claim {
 /// When a record that something was just sent for may have more to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum More {
-    /// Until there are as many as of every other one.
+    /// Until there are as many as of every other one; while that is not known, in the request of the first.
     AsOfOthers,
     /// Always: what names it is its own.
     Certain,
@@ -724,10 +727,12 @@ impl Index {
             return false;
         };
         match more {
-            More::AsOfOthers => {
-                let each = self.fans.each(&run.topic, sent.target);
-                each.is_some_and(|each| claim.made < each)
-            }
+            More::AsOfOthers => match self.fans.each(&run.topic, sent.target) {
+                Each::Made(each) => claim.made < each,
+                // What is sent in one request was made at once.
+                Each::Unknown => claim.at == sent.now,
+                Each::Differs => false,
+            },
             More::Certain => self.fans.several(&run.topic, sent.target),
         }
     }

@@ -27,6 +27,17 @@ const AGREE_PERCENT: u32 = 95;
 /// Larger numbers are one.
 const EACH_MAX: usize = 64;
 
+/// How many records are made of each of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Each {
+    /// Too few were counted yet.
+    Unknown,
+    /// Now more, now less.
+    Differs,
+    /// So many.
+    Made(u32),
+}
+
 /// One pair of topics.
 #[derive(Debug)]
 struct Fan {
@@ -54,18 +65,23 @@ impl Fan {
         }
     }
 
-    fn each(&self) -> Option<u32> {
+    fn each(&self) -> Each {
         if self.all < SAMPLE_MIN {
-            return None;
+            return Each::Unknown;
         }
         let most = self
             .made
             .iter()
             .zip(1u32..)
             .max_by_key(|(count, _)| **count);
-        let (count, each) = most?;
-        let agrees = count.saturating_mul(100) >= self.all.saturating_mul(AGREE_PERCENT);
-        agrees.then_some(each)
+        match most {
+            Some((count, each))
+                if count.saturating_mul(100) >= self.all.saturating_mul(AGREE_PERCENT) =>
+            {
+                Each::Made(each)
+            }
+            _ => Each::Differs,
+        }
     }
 }
 
@@ -134,9 +150,9 @@ impl Fans {
         self.of(source, target).is_some_and(|fan| fan.several)
     }
 
-    /// How many are made of each; `None` where that is not known yet, or differs.
-    pub(super) fn each(&self, source: &Name, target: u64) -> Option<u32> {
-        self.of(source, target)?.each()
+    /// How many are made of each.
+    pub(super) fn each(&self, source: &Name, target: u64) -> Each {
+        self.of(source, target).map_or(Each::Unknown, Fan::each)
     }
 }
 
@@ -147,7 +163,7 @@ mod tests {
     const LASTS: Duration = Duration::from_millis(250);
 
     /// What is known after inputs of which so many were made.
-    fn each(made: &[u32]) -> Option<u32> {
+    fn each(made: &[u32]) -> Each {
         let (mut fans, source, start): (Fans, Name, _) =
             (Fans::default(), "a".into(), Instant::now());
         let of = |id: u64| made.get(usize::try_from(id).unwrap()).copied();
@@ -155,23 +171,23 @@ mod tests {
             let now = start + LASTS * 2 * u32::try_from(id).unwrap();
             fans.first((&source, 7), id, (now, LASTS), of);
         }
-        assert_eq!(fans.each(&source, 8), None);
+        assert_eq!(fans.each(&source, 8), Each::Unknown);
         fans.each(&source, 7)
     }
 
     #[test]
     fn as_many_of_each_are_known_after_a_while_and_differing_numbers_are_not() {
-        assert_eq!(each(&[3; 19]), None);
-        assert_eq!(each(&[3; 20]), Some(3));
-        assert_eq!(each(&[1; 20]), Some(1));
-        assert_eq!(each(&[100; 20]), Some(64));
+        assert_eq!(each(&[3; 19]), Each::Unknown);
+        assert_eq!(each(&[3; 20]), Each::Made(3));
+        assert_eq!(each(&[1; 20]), Each::Made(1));
+        assert_eq!(each(&[100; 20]), Each::Made(64));
         let mut some_more = [1; 100];
         some_more[50..56].fill(2);
-        assert_eq!(each(&some_more), None);
+        assert_eq!(each(&some_more), Each::Differs);
         // What was so is forgotten.
         let mut changed = vec![1; 999];
         changed.extend([2; 20_000]);
-        assert_eq!(each(&changed), Some(2));
+        assert_eq!(each(&changed), Each::Made(2));
     }
 
     #[test]
@@ -181,8 +197,8 @@ mod tests {
         for id in 0..100 {
             fans.first((&source, 7), id, (now, LASTS), |_| Some(1));
         }
-        assert_eq!(fans.each(&source, 7), None);
+        assert_eq!(fans.each(&source, 7), Each::Unknown);
         fans.first((&source, 7), 100, (now + LASTS * 2, LASTS), |_| Some(1));
-        assert_eq!(fans.each(&source, 7), Some(1));
+        assert_eq!(fans.each(&source, 7), Each::Made(1));
     }
 }
