@@ -57,7 +57,7 @@ const PRECISION_MIN: f64 = 0.99;
 const RECALL_UNIQUE_KEY_MIN: f64 = 0.95;
 const RECALL_BUSINESS_ID_MIN: f64 = 0.99;
 /// Shapes with one parent per record, which has its parent's key, which no other record of its topic has.
-const UNIQUE_KEY: [&str; 11] = [
+const UNIQUE_KEY: [&str; 13] = [
     "one-to-one",
     "one-to-one, 4 threads",
     "batch",
@@ -66,6 +66,8 @@ const UNIQUE_KEY: [&str; 11] = [
     "filter, paced",
     "fan-out",
     "fan-out, paced",
+    "fan-out-varying",
+    "fan-out-varying, paced",
     "dead-letter",
     "transaction",
     "timer with the keys of inputs, 2 s later",
@@ -188,6 +190,7 @@ impl Program {
             "source" => self.flag("--count").unwrap(),
             "timer" => self.until + self.flag("--count").unwrap(),
             "fan-out" => self.until * self.flag("--fan").unwrap_or(3),
+            "fan-out-varying" => (0..self.until).map(|number| 1 + number % 3).sum(),
             "correlation" => self.until * self.flag("--fan").unwrap_or(1),
             _ => self.until - each * self.lost(),
         }
@@ -722,6 +725,17 @@ fn keys(n: usize) -> Vec<Pipeline> {
             .then(Librdkafka, "batch", "")
             .then(Java, "fan-out", "")
             .then(FranzGo, "one-to-one", ", each key 3 times"),
+        Pipeline::new("varying", n)
+            .then(Java, "batch", "")
+            .then(Librdkafka, "fan-out-varying", ""),
+        Pipeline::new("varying-java", n)
+            .then(FranzGo, "batch", "")
+            .then(Java, "fan-out-varying", ""),
+        Pipeline::from("varying-paced", n, "--delay-ms 1").then(
+            FranzGo,
+            "fan-out-varying",
+            ", paced",
+        ),
         Pipeline::from("mixed-paced", n, "--delay-ms 1")
             .then(FranzGo, "batch", ", paced")
             .then(Java, "filter", ", paced")

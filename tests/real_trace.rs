@@ -22,8 +22,7 @@ use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     message::{Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer},
-    util::Timeout,
+    producer::{BaseProducer, BaseRecord, DeliveryFuture, FutureProducer, FutureRecord, Producer},
 };
 use serde_json::Value;
 use support::{
@@ -189,7 +188,7 @@ impl Program {
             .enable_all()
             .build()
             .unwrap();
-        let offset = |sent| {
+        let offset = |sent: DeliveryFuture| {
             let answer = runtime.block_on(async { tokio::time::timeout(LIMIT, sent).await });
             let delivered = answer.expect("in time").expect("an answer");
             delivered.expect("acknowledged").offset

@@ -13,10 +13,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    fans::{Each, Fans},
-    ids::Ids,
-};
+use super::{fans::Fans, ids::Ids};
 use crate::{
     event::{Name, Origin},
     propagation::{Evidence, Traceparent},
@@ -174,7 +171,7 @@ impl Claim {
 /// When a record that something was just sent for may have more to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum More {
-    /// Until there are as many as of every other one; while that is not known, in the request of the first.
+    /// Until there are as many as of every other one, or in the request of the last, see [`Fans::may_be_more`].
     AsOfOthers,
     /// Always: what names it is its own.
     Certain,
@@ -202,20 +199,19 @@ impl Entry {
         self.claimed.iter().find(|claim| claim.target == target)
     }
 
-    /// True where it is not the first record.
-    fn claim(&mut self, target: u64, now: Instant) -> bool {
+    /// When the last one was sent, where it is not the first record.
+    fn claim(&mut self, target: u64, now: Instant) -> Option<Instant> {
         let mut claims = self.claimed.iter_mut();
         if let Some(claim) = claims.find(|claim| claim.target == target) {
-            claim.at = now;
             claim.made = claim.made.saturating_add(1);
-            return true;
+            return Some(std::mem::replace(&mut claim.at, now));
         }
         self.claimed.push(Claim {
             target,
             at: now,
             made: 1,
         });
-        false
+        None
     }
 }
 
@@ -727,12 +723,10 @@ impl Index {
             return false;
         };
         match more {
-            More::AsOfOthers => match self.fans.each(&run.topic, sent.target) {
-                Each::Made(each) => claim.made < each,
-                // What is sent in one request was made at once.
-                Each::Unknown => claim.at == sent.now,
-                Each::Differs => false,
-            },
+            More::AsOfOthers => {
+                let (of, together) = ((&run.topic, sent.target), claim.at == sent.now);
+                self.fans.may_be_more(of, claim.made, together)
+            }
             More::Certain => self.fans.several(&run.topic, sent.target),
         }
     }
@@ -758,10 +752,10 @@ impl Index {
 
     /// A record that comes from this one is sent.
     fn claim(&mut self, id: u64, target: u64, now: Instant) -> Option<()> {
-        let again = self.entry(id)?.claim(target, now);
+        let before = self.entry(id)?.claim(target, now);
         let topic = Name::clone(self.topic_of(id)?);
-        if again {
-            self.fans.again(&topic, target);
+        if let Some(before) = before {
+            self.fans.again(&topic, target, before == now);
             return Some(());
         }
         let (entries, first) = (&self.entries, self.first);
@@ -784,11 +778,15 @@ impl Index {
         let Some(id) = just.and_then(|ids| self.only(ids)) else {
             return;
         };
-        if let Some(entry) = self.entry(id) {
-            let mut claims = entry.claimed.iter_mut();
-            if let Some(claim) = claims.find(|claim| claim.target == sent.target) {
-                claim.made = claim.made.saturating_add(1);
-            }
+        let Some(topic) = self.topic_of(id).cloned() else {
+            return;
+        };
+        let claims = self.entry(id).map(|entry| entry.claimed.iter_mut());
+        let claim = claims.and_then(|mut all| all.find(|claim| claim.target == sent.target));
+        if let Some(claim) = claim {
+            claim.made = claim.made.saturating_add(1);
+            let together = claim.at == sent.now;
+            self.fans.again(&topic, sent.target, together);
         }
     }
 

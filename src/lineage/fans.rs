@@ -1,7 +1,8 @@
 //! How many records a program makes of one record of a topic, for another topic: learnt from those it made.
 //!
-//! Several records with the key of one input are only certain to come from it where of every input as many are made; a program
-//! that also sends on its own account with the keys of its inputs makes now one, now more. Must not know records.
+//! Several records with the key of one input are only certain to come from it where of every input as many are made, or all of
+//! them in one request; a program that also sends on its own account with the keys of its inputs makes now one, now more, and
+//! at any time. Must not know records.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,19 +25,10 @@ const SAMPLE_MIN: u32 = 20;
 const SAMPLE_MAX: u32 = 1_000;
 /// Share of them that must agree, in hundredths.
 const AGREE_PERCENT: u32 = 95;
+/// Share of those that go out together, where all do that are made at once: some requests end in between.
+const TOGETHER_PERCENT: u32 = 80;
 /// Larger numbers are one.
 const EACH_MAX: usize = 64;
-
-/// How many records are made of each of a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Each {
-    /// Too few were counted yet.
-    Unknown,
-    /// Now more, now less.
-    Differs,
-    /// So many.
-    Made(u32),
-}
 
 /// One pair of topics.
 #[derive(Debug)]
@@ -48,6 +40,9 @@ struct Fan {
     all: u32,
     /// More than one was made of one.
     several: bool,
+    /// Of those made of one that had some before: in the request of these, and after it.
+    together: u32,
+    later: u32,
 }
 
 impl Fan {
@@ -65,23 +60,39 @@ impl Fan {
         }
     }
 
-    fn each(&self) -> Each {
+    fn again(&mut self, together: bool) {
+        self.several = true;
+        let count = if together {
+            &mut self.together
+        } else {
+            &mut self.later
+        };
+        *count = count.saturating_add(1);
+        if *count >= SAMPLE_MAX {
+            self.together /= 2;
+            self.later /= 2;
+        }
+    }
+
+    /// Where more than one is made of one, all of them go out in one request.
+    fn is_at_once(&self) -> bool {
+        let all = self.together.saturating_add(self.later);
+        self.together.saturating_mul(100) >= all.saturating_mul(TOGETHER_PERCENT)
+    }
+
+    /// How many are made of each, where that is known and nearly always the same.
+    fn each(&self) -> Option<u32> {
         if self.all < SAMPLE_MIN {
-            return Each::Unknown;
+            return None;
         }
         let most = self
             .made
             .iter()
             .zip(1u32..)
             .max_by_key(|(count, _)| **count);
-        match most {
-            Some((count, each))
-                if count.saturating_mul(100) >= self.all.saturating_mul(AGREE_PERCENT) =>
-            {
-                Each::Made(each)
-            }
-            _ => Each::Differs,
-        }
+        let (count, each) = most?;
+        let agrees = count.saturating_mul(100) >= self.all.saturating_mul(AGREE_PERCENT);
+        agrees.then_some(each)
     }
 }
 
@@ -110,6 +121,8 @@ impl Fans {
             made: [0; EACH_MAX],
             all: 0,
             several: false,
+            together: 0,
+            later: 0,
         }))
     }
 
@@ -138,10 +151,10 @@ impl Fans {
         fan.open.push_back((id, now));
     }
 
-    /// One more was made of one of which something was made before.
-    pub(super) fn again(&mut self, source: &Name, target: u64) {
+    /// One more was made of one of which something was made before: in the same request, or not.
+    pub(super) fn again(&mut self, source: &Name, target: u64, together: bool) {
         if let Some(fan) = self.entry(source, target) {
-            fan.several = true;
+            fan.again(together);
         }
     }
 
@@ -150,9 +163,17 @@ impl Fans {
         self.of(source, target).is_some_and(|fan| fan.several)
     }
 
-    /// How many are made of each.
-    pub(super) fn each(&self, source: &Name, target: u64) -> Each {
-        self.of(source, target).map_or(Each::Unknown, Fan::each)
+    /// Whether one more may come from a record of which so many were made: because as many are made of each, or because it is
+    /// in the request of the last one, like nearly all that were not the first.
+    pub(super) fn may_be_more(
+        &self,
+        (source, target): (&Name, u64),
+        made: u32,
+        together: bool,
+    ) -> bool {
+        self.of(source, target).is_some_and(|fan| {
+            together && fan.is_at_once() || fan.each().is_some_and(|each| made < each)
+        })
     }
 }
 
@@ -162,32 +183,47 @@ mod tests {
 
     const LASTS: Duration = Duration::from_millis(250);
 
-    /// What is known after inputs of which so many were made.
-    fn each(made: &[u32]) -> Each {
+    /// Learns of inputs of which so many were made.
+    fn learn(made: &[u32], together: bool) -> impl Fn(u32, bool) -> bool {
         let (mut fans, source, start): (Fans, Name, _) =
             (Fans::default(), "a".into(), Instant::now());
         let of = |id: u64| made.get(usize::try_from(id).unwrap()).copied();
         for id in 0..=u64::try_from(made.len()).unwrap() {
             let now = start + LASTS * 2 * u32::try_from(id).unwrap();
             fans.first((&source, 7), id, (now, LASTS), of);
+            for _ in 1..of(id).unwrap_or(1) {
+                fans.again(&source, 7, together);
+            }
         }
-        assert_eq!(fans.each(&source, 8), Each::Unknown);
-        fans.each(&source, 7)
+        assert!(!fans.may_be_more((&source, 8), 1, true));
+        move |made, together| fans.may_be_more((&source, 7), made, together)
     }
 
     #[test]
     fn as_many_of_each_are_known_after_a_while_and_differing_numbers_are_not() {
-        assert_eq!(each(&[3; 19]), Each::Unknown);
-        assert_eq!(each(&[3; 20]), Each::Made(3));
-        assert_eq!(each(&[1; 20]), Each::Made(1));
-        assert_eq!(each(&[100; 20]), Each::Made(64));
-        let mut some_more = [1; 100];
-        some_more[50..56].fill(2);
-        assert_eq!(each(&some_more), Each::Differs);
+        let is_each = |made: &[u32], each: u32| {
+            let may = learn(made, false);
+            each > 1 && may(each - 1, false) && !may(each, false)
+        };
+        assert!(!is_each(&[3; 19], 3) && is_each(&[3; 20], 3));
+        assert!(!learn(&[1; 20], false)(1, false));
+        assert!(is_each(&[100; 20], 64));
+        let mut some_more = [2; 100];
+        some_more[50..56].fill(3);
+        assert!(!is_each(&some_more, 2) && !is_each(&some_more, 3));
         // What was so is forgotten.
         let mut changed = vec![1; 999];
         changed.extend([2; 20_000]);
-        assert_eq!(each(&changed), Each::Made(2));
+        assert!(is_each(&changed, 2));
+    }
+
+    #[test]
+    fn those_of_one_request_are_told_from_those_sent_later() {
+        let differing = [1, 2, 3, 1, 5];
+        let (at_once, later) = (learn(&differing, true), learn(&differing, false));
+        assert!(at_once(7, true) && !at_once(1, false));
+        assert!(!later(1, true) && !later(1, false));
+        assert!(learn(&[1; 3], false)(1, true), "nothing speaks against it");
     }
 
     #[test]
@@ -195,10 +231,10 @@ mod tests {
         let (mut fans, source, now): (Fans, Name, _) =
             (Fans::default(), "a".into(), Instant::now());
         for id in 0..100 {
-            fans.first((&source, 7), id, (now, LASTS), |_| Some(1));
+            fans.first((&source, 7), id, (now, LASTS), |_| Some(2));
         }
-        assert_eq!(fans.each(&source, 7), Each::Unknown);
-        fans.first((&source, 7), 100, (now + LASTS * 2, LASTS), |_| Some(1));
-        assert_eq!(fans.each(&source, 7), Each::Made(1));
+        assert!(!fans.may_be_more((&source, 7), 1, false));
+        fans.first((&source, 7), 100, (now + LASTS * 2, LASTS), |_| Some(2));
+        assert!(fans.may_be_more((&source, 7), 1, false));
     }
 }

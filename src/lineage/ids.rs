@@ -15,16 +15,19 @@ pub(super) struct Ids(HashMap<u64, Same, BuildHasherDefault<Hashed>>);
 #[derive(Debug)]
 enum Same {
     One(u64),
-    /// Two or more.
-    Many(VecDeque<u64>),
+    /// Two or more; behind a pointer, because the table has room for the larger form at every hash.
+    Many(Box<Several>),
 }
+
+#[derive(Debug)]
+struct Several(VecDeque<u64>);
 
 impl Same {
     /// Oldest first, in two pieces.
     fn slices(&self) -> (&[u64], &[u64]) {
         match self {
             Self::One(id) => (slice::from_ref(id), &[]),
-            Self::Many(ids) => ids.as_slices(),
+            Self::Many(ids) => ids.0.as_slices(),
         }
     }
 }
@@ -40,10 +43,11 @@ impl Ids {
             Entry::Occupied(same) => same,
         };
         match same.get_mut() {
-            Same::Many(ids) => ids.push_back(id),
+            Same::Many(ids) => ids.0.push_back(id),
             one @ Same::One(_) => {
                 let (first, _) = one.slices();
-                *one = Same::Many(first.iter().copied().chain([id]).collect());
+                let both = first.iter().copied().chain([id]).collect();
+                *one = Same::Many(Box::new(Several(both)));
             }
         }
         true
@@ -73,6 +77,7 @@ impl Ids {
         let gone = match same.get_mut() {
             Same::One(known) => *known == id,
             Same::Many(ids) => {
+                let Several(ids) = &mut **ids;
                 // Nearly always the oldest.
                 if ids.front() == Some(&id) {
                     ids.pop_front();

@@ -186,20 +186,39 @@ pub(super) fn put_hex(out: &mut [u8], at: usize, bytes: &[u8]) {
     }
 }
 
+/// What is no digit.
+const NO_DIGIT: u8 = 0xff;
+
+/// Values of the lower-case hexadecimal digits: ids are random, a comparison per digit would be foretold wrongly every other time.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "in a constant: it would fail to compile"
+)]
+const NIBBLES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let (digits, mut value) = (b"0123456789abcdef", 0u8);
+    while value < 16 {
+        values[digits[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+
 /// Exactly `N` bytes in lower-case hexadecimal.
 pub(super) fn hex<const N: usize>(digits: &[u8]) -> Result<[u8; N], TraceparentFault> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Ok(byte - b'0'),
-        b'a'..=b'f' => Ok(byte - b'a' + 10),
-        _ => Err(TraceparentFault::Digit),
-    };
+    let digit = |byte: u8| NIBBLES.get(usize::from(byte)).copied().unwrap_or(NO_DIGIT);
     let (pairs, odd) = digits.as_chunks::<2>();
     if !odd.is_empty() || pairs.len() != N {
         return Err(TraceparentFault::Shape);
     }
-    let mut out = [0; N];
+    let (mut out, mut seen) = ([0; N], 0);
     for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
+        let (high, low) = (digit(*high), digit(*low));
+        seen |= high | low;
+        *byte = high << 4 | low & 0x0f;
+    }
+    if seen > 0x0f {
+        return Err(TraceparentFault::Digit);
     }
     Ok(out)
 }

@@ -30,12 +30,18 @@ impl<'a> Tracestate<'a> {
 
     /// The list with the members of one more header value.
     pub(super) fn and(mut self, value: &'a [u8]) -> Option<Self> {
-        for member in str::from_utf8(value).ok()?.split(',') {
+        let mut rest = Some(str::from_utf8(value).ok()?);
+        while let Some(list) = rest {
+            let member;
+            (member, rest) = match cut(list, b',') {
+                Some((member, more)) => (member, Some(more)),
+                None => (list, None),
+            };
             let member = member.trim_matches([' ', '\t']);
             if member.is_empty() {
                 continue;
             }
-            let (key, value) = member.split_once('=')?;
+            let (key, value) = cut(member, b'=')?;
             if !is_key(key) || !is_value(value) {
                 return None;
             }
@@ -104,23 +110,59 @@ impl<'a> Tracestate<'a> {
     }
 }
 
+/// What stands before and behind the first such byte, which is ASCII.
+fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    let position = text.bytes().position(|byte| byte == at)?;
+    Some((
+        text.get(..position)?,
+        text.get(position.saturating_add(1)..)?,
+    ))
+}
+
+/// Allowed at the beginning of a key; anywhere in a key; in a value.
+const KEY_START: u8 = 1;
+const KEY: u8 = 2;
+const VALUE: u8 = 4;
+
+/// What each byte is allowed as.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "in a constant: it would fail to compile"
+)]
+const ALLOWED: [u8; 256] = {
+    let mut allowed = [0; 256];
+    let mut byte = 0u8;
+    while byte < 0x80 {
+        let alphanumeric = byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let mark = matches!(byte, b'_' | b'-' | b'*' | b'/' | b'@');
+        let value = matches!(byte, 0x20..=0x7e) && byte != b',' && byte != b'=';
+        allowed[byte as usize] = if alphanumeric { KEY_START } else { 0 }
+            | if alphanumeric || mark { KEY } else { 0 }
+            | if value { VALUE } else { 0 };
+        byte += 1;
+    }
+    allowed
+};
+
+fn is_allowed(byte: u8, class: u8) -> bool {
+    ALLOWED
+        .get(usize::from(byte))
+        .is_some_and(|classes| classes & class != 0)
+}
+
 /// Level 2: a lower-case letter or digit, then those and `_ - * / @`, 256 at most.
 fn is_key(key: &str) -> bool {
-    let mut bytes = key.bytes();
+    let first = key.bytes().next();
     key.len() <= PART_BYTES_MAX
-        && bytes
-            .next()
-            .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-*/@".contains(&b))
+        && first.is_some_and(|byte| is_allowed(byte, KEY_START))
+        && key.bytes().all(|byte| is_allowed(byte, KEY))
 }
 
 /// 1 to 256 printable ASCII characters without comma and equals sign, the last no space.
 fn is_value(value: &str) -> bool {
     (1..=PART_BYTES_MAX).contains(&value.len())
         && !value.ends_with(' ')
-        && value
-            .bytes()
-            .all(|b| (0x20..=0x7e).contains(&b) && b != b',' && b != b'=')
+        && value.bytes().all(|byte| is_allowed(byte, VALUE))
 }
 
 #[cfg(test)]

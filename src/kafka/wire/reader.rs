@@ -147,7 +147,17 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// `Incomplete`, or `Varint` past 5 bytes or 32 bits.
+    #[inline]
     pub fn uvarint(&mut self, field: &'static str) -> Result<u32> {
+        // Nearly always one byte.
+        if let Some((byte @ ..0x80, tail)) = self.rest.split_first() {
+            self.rest = tail;
+            return Ok(u32::from(*byte));
+        }
+        self.long_uvarint(field)
+    }
+
+    fn long_uvarint(&mut self, field: &'static str) -> Result<u32> {
         let mut value = 0u32;
         for shift in [0u32, 7, 14, 21, 28] {
             let [byte] = self.fixed::<1>(field)?;

@@ -189,6 +189,10 @@ func (p *pipe) handle(record *kgo.Record) {
 		for range max(p.o.Fan, 3) {
 			p.send(record.Key, parents, from.Order)
 		}
+	case "fan-out-varying":
+		for range 1 + from.number()%max(p.o.Fan, 3) {
+			p.send(record.Key, parents, from.Order)
+		}
 	case "filter":
 		if from.number()%p.o.Every != 0 {
 			p.send(record.Key, parents, from.Order)

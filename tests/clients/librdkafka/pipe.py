@@ -104,6 +104,9 @@ class Pipe:
         if self.shape == "fan-out":
             for _ in range(self.arguments.fan or 3):
                 self.send(key, parents, order)
+        elif self.shape == "fan-out-varying":
+            for _ in range(1 + number % (self.arguments.fan or 3)):
+                self.send(key, parents, order)
         elif self.shape == "filter":
             if number % self.arguments.every:
                 self.send(key, parents, order)

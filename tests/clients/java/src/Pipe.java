@@ -168,6 +168,11 @@ final class Pipe {
                     send(into, key, parents, truth.order, NONE);
                 }
             }
+            case "fan-out-varying" -> {
+                for (long i = 0; i <= truth.number() % options.number("fan", 3); i++) {
+                    send(into, key, parents, truth.order, NONE);
+                }
+            }
             case "filter" -> {
                 if (truth.number() % options.number("every", 4) != 0) {
                     send(into, key, parents, truth.order, NONE);
