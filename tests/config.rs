@@ -279,7 +279,6 @@ fn keys_of_later_versions_are_refused_only_where_they_say_something() {
     for given in [
         "schema: {format: auto}",
         "otlp: {logs: true}",
-        "sampling: {always: [slow]}",
         "redaction: {headers: [a]}",
         "dead_letter: {topics: a}",
     ] {

@@ -140,6 +140,7 @@ fn seen() -> Event {
                 outcome: PublishOutcome::Lost,
                 injection: crate::event::Injection::default(),
                 traced: Vec::new(),
+                unrecorded: None,
                 descent: Vec::new(),
             }],
         }),

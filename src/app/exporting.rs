@@ -101,7 +101,7 @@ fn spans(
         return Ok(None);
     };
     let (queue, exporter) = otlp::traces(&to, metrics)?;
-    let Some(spans) = Spans::new() else {
+    let Some(spans) = Spans::new(settings::keep(config)) else {
         tracing::error!("the operating system gives no randomness: no traces are exported");
         return Ok(None);
     };

@@ -9,9 +9,10 @@ use std::{
 
 use crate::{
     config::{
-        self, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, OtlpConfig,
+        self, Always, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, OtlpConfig,
         TlsConfig,
     },
+    event::Name,
     export::otlp,
     kafka::{
         dial::{
@@ -25,7 +26,8 @@ use crate::{
     lineage::{self, BusinessId, BusinessIds},
     pipeline::{self, Fold},
     propagation::{CorrelationNames, HeaderChoice},
-    sli::{Objective, Sli, Stage},
+    sli::{DEFAULT_LATENCY_THRESHOLD, Objective, Objectives, Sli, Stage},
+    span::{Keep, SlowAfter},
 };
 
 /// Settings of the proxy.
@@ -272,6 +274,27 @@ pub(crate) fn objectives(config: &Config) -> Vec<Objective> {
         target: Some(o.target),
     });
     all.collect()
+}
+
+/// What has spans though its trace is not recorded.
+pub(crate) fn keep(config: &Config) -> Keep {
+    let sampling = &config.sampling;
+    let mut keep = Keep::new(sampling.traces_per_second_per_topic.get());
+    let asked = |always| sampling.always.contains(&always);
+    keep.error = asked(Always::Error);
+    keep.dead_letter = asked(Always::DeadLetter);
+    if asked(Always::Slow) {
+        let (mut all, nobody) = (Objectives::new(objectives(config)), Name::from(""));
+        keep.slow_after = Some(Box::new(move |topic| {
+            let goal = all.goal(Sli::Latency, topic, &nobody);
+            let after = goal.threshold.unwrap_or(DEFAULT_LATENCY_THRESHOLD);
+            SlowAfter {
+                delivered: after,
+                committed: (goal.stage == Some(Stage::Committed)).then_some(after),
+            }
+        }));
+    }
+    keep
 }
 
 /// Limits and labels of the pipeline.

@@ -312,6 +312,7 @@ mod tests {
                 outcome: PublishOutcome::Lost,
                 injection: crate::event::Injection::default(),
                 traced: Vec::new(),
+                unrecorded: None,
                 descent: Vec::new(),
             }],
         })

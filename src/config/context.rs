@@ -145,17 +145,39 @@ impl ContextConfig {
     }
 }
 
-/// The `sampling` section.
+/// What has spans though its trace is not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Always {
+    /// What takes longer than the latency objective of its topic.
+    Slow,
+    /// Dead letters.
+    DeadLetter,
+    /// Publishes that fail.
+    Error,
+}
+
+impl Always {
+    const ALL: [(&str, Self); 3] = [
+        ("slow", Self::Slow),
+        ("dead_letter", Self::DeadLetter),
+        ("error", Self::Error),
+    ];
+}
+
+/// The `sampling` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SamplingConfig {
     /// Traces recorded per second and topic.
     pub traces_per_second_per_topic: NonZeroU32,
+    /// What has spans besides.
+    pub always: Vec<Always>,
 }
 
 impl Default for SamplingConfig {
     fn default() -> Self {
         Self {
             traces_per_second_per_topic: NonZeroU32::MIN.saturating_add(9),
+            always: Always::ALL.map(|(_, always)| always).to_vec(),
         }
     }
 }
@@ -165,15 +187,45 @@ impl SamplingConfig {
         let default = Self::default();
         let key = "traces_per_second_per_topic";
         let rate = section.optional(key, integer::<u32>(1..=1_000_000));
+        let always = section.many("always", |word| {
+            let known = Always::ALL.iter().find(|(name, _)| *name == word);
+            match (known, word) {
+                (Some((_, always)), _) => Ok(Some(*always)),
+                (None, "none") => Ok(None),
+                (None, "duplicate") => Err("is not in this version, remove it".to_owned()),
+                _ => Err("is unknown, allowed: slow, dead_letter, error, none".to_owned()),
+            }
+        });
+        if always.contains(&None) && always.len() > 1 {
+            section.fault(
+                "always",
+                "has `none` beside others, allowed: one or the other",
+            );
+        }
         Self {
             traces_per_second_per_topic: rate
                 .and_then(NonZeroU32::new)
                 .unwrap_or(default.traces_per_second_per_topic),
+            always: match always.is_empty() {
+                true => default.always,
+                false => always.into_iter().flatten().collect(),
+            },
         }
     }
 
-    pub(super) fn to_json(self) -> Value {
-        json!({"traces_per_second_per_topic": self.traces_per_second_per_topic})
+    pub(super) fn to_json(&self) -> Value {
+        let names = Always::ALL.iter();
+        let mut always: Vec<&str> = names
+            .filter(|(_, always)| self.always.contains(always))
+            .map(|(name, _)| *name)
+            .collect();
+        if always.is_empty() {
+            always.push("none");
+        }
+        json!({
+            "traces_per_second_per_topic": self.traces_per_second_per_topic,
+            "always": always,
+        })
     }
 }
 

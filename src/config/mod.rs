@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub use address::{AddressError, HostPort, ListenAddress, ListenHost};
 pub use admin::{AdminConfig, LogConfig, LogFormat, LogLevel, Token};
-pub use context::{ContextConfig, Headers, Mode, SamplingConfig, TopicMode};
+pub use context::{Always, ContextConfig, Headers, Mode, SamplingConfig, TopicMode};
 pub use effective::{Changes, changes};
 pub use fault::{Fault, Faults, Origin};
 pub use kafka::KafkaConfig;

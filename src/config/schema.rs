@@ -123,10 +123,7 @@ pub(super) const ROOT: &[Key] = &[
     key("context", Section(CONTEXT)),
     key(
         "sampling",
-        Section(&[
-            key("traces_per_second_per_topic", One),
-            key("always", Later),
-        ]),
+        Section(&[key("traces_per_second_per_topic", One), key("always", Many)]),
     ),
     key("lineage", Section(LINEAGE)),
     key("otlp", Section(OTLP)),

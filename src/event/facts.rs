@@ -81,8 +81,19 @@ pub struct ProducedPart {
     pub injection: Injection,
     /// Records whose trace is recorded; the first ones where there are many.
     pub traced: Vec<Traced>,
+    /// The first record, where its trace is not recorded: in case that something goes wrong with it.
+    pub unrecorded: Option<Box<Traced>>,
     /// Where the records that were given context come from.
     pub descent: Vec<Descent>,
+}
+
+impl ProducedPart {
+    /// What was written to its records did not get into the log.
+    pub fn forget_written(&mut self) {
+        self.traced.retain(|record| !record.written);
+        self.unrecorded = self.unrecorded.take().filter(|record| !record.written);
+        self.descent.clear();
+    }
 }
 
 /// Records of one publish that come from the same topic, by the same evidence.
@@ -280,6 +291,8 @@ pub struct DeliveredPart {
     pub batches: Vec<BatchFact>,
     /// Records whose trace is recorded; the first ones where there are many.
     pub traced: Vec<Traced>,
+    /// The first record, where its trace is not recorded: in case that something goes wrong with it.
+    pub unrecorded: Option<Box<Traced>>,
 }
 
 /// One complete batch inside an answer.

@@ -99,6 +99,7 @@ fn produced(topic: &str, outcome: PublishOutcome) -> Facts {
             outcome,
             injection: crate::event::Injection::default(),
             traced: Vec::new(),
+            unrecorded: None,
             descent: Vec::new(),
         }],
     })
@@ -149,6 +150,7 @@ fn delivered(base_ms: i64, max_ms: i64, captured: Option<CapturedBatch>) -> Fact
             last_stable: 2,
             log_start: 0,
             traced: Vec::new(),
+            unrecorded: None,
             batches: vec![BatchFact {
                 base_offset: 0,
                 last_offset: 1,

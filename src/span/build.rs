@@ -14,9 +14,9 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::{records_of, semconv};
+use super::semconv;
 use crate::{
-    event::{DeliveredPart, Name, ProducedPart, Stamp, Traced},
+    event::{DeliveredPart, Name, Stamp, Traced},
     propagation::{self, DeadLetter, IdSource, Traceparent},
 };
 
@@ -127,11 +127,12 @@ impl Builder {
     pub(super) fn send(
         &self,
         place: &Place<'_>,
-        part: &ProducedPart,
+        (records, count): (&[&Traced], u64),
         base: Option<i64>,
     ) -> SpanData {
-        let mut span = self.of_batch(place, &SEND, &part.traced);
-        put(&mut span, semconv::BATCH_COUNT, records_of(part));
+        let mut span = self.of_batch(place, &SEND, records.iter().copied());
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        put(&mut span, semconv::BATCH_COUNT, count);
         if let Some(base) = base {
             put(&mut span, semconv::OFFSET, base);
         }
@@ -173,10 +174,10 @@ impl Builder {
     pub(super) fn fetch(
         &self,
         place: &Place<'_>,
-        part: &DeliveredPart,
+        (records, part): (&[Traced], &DeliveredPart),
         group: Option<&Name>,
     ) -> SpanData {
-        let mut span = self.of_batch(place, &FETCH, &part.traced);
+        let mut span = self.of_batch(place, &FETCH, records.iter());
         let records: i64 = part.batches.iter().map(|b| i64::from(b.delivered)).sum();
         put(&mut span, semconv::BATCH_COUNT, records);
         put(&mut span, semconv::VANTAGE, "proxy");
@@ -229,14 +230,22 @@ impl Builder {
     }
 
     /// A span of a batch stands in the trace of its first record and links to all.
-    fn of_batch(&self, place: &Place<'_>, operation: &Operation, traced: &[Traced]) -> SpanData {
-        let first = traced.first().map(|record| record.context);
+    fn of_batch<'r>(
+        &self,
+        place: &Place<'_>,
+        operation: &Operation,
+        traced: impl ExactSizeIterator<Item = &'r Traced> + Clone,
+    ) -> SpanData {
+        let first = traced.clone().next().map(|record| record.context);
         let own = first.map_or(SpanContext::NONE, |first| self.own(&first));
         let parent = first.map(|first| first.span_id);
         let mut span = self.span(place, operation, own, parent);
-        let links = traced.iter().map(|record| link(&record.context));
-        span.links.links = links.take(LINKS_MAX).collect();
+        if first.is_some_and(|first| !first.sampled) {
+            put(&mut span, semconv::TRACE, semconv::PARTIAL);
+        }
         let dropped = traced.len().saturating_sub(LINKS_MAX);
+        let links = traced.map(|record| link(&record.context));
+        span.links.links = links.take(LINKS_MAX).collect();
         span.links.dropped_count = u32::try_from(dropped).unwrap_or(u32::MAX);
         span
     }

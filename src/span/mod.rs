@@ -1,12 +1,13 @@
 //! Spans, from what passed: a record is created, sent, fetched, processed, committed.
 //!
-//! Only records whose trace is recorded have spans. The create span's id is the one on the wire, so that what anyone makes of
+//! Only records whose trace is recorded have spans, and those that something went wrong with (see [`Keep`]). The create span's id is the one on the wire, so that what anyone makes of
 //! the record finds its parent. A process span is inferred: from delivery to commit. Must not export anything, nor know a
 //! protocol.
 
 pub mod semconv;
 
 mod build;
+mod keep;
 mod rebuilt;
 #[cfg(test)]
 mod tests;
@@ -14,22 +15,27 @@ mod transactions;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    slice,
     time::Duration,
 };
 
 use opentelemetry_sdk::trace::SpanData;
 use tokio::time::Instant;
 
-pub use self::rebuilt::{Rebuilt, rebuilt};
+pub use self::{
+    keep::{Keep, SlowAfter, SlowIn},
+    rebuilt::{Rebuilt, rebuilt},
+};
 
 use self::{
-    build::{Builder, Place},
+    build::{Builder, Place, put},
+    keep::Reason,
     transactions::Transactions,
 };
 use crate::{
     event::{
         Answer, Connection, Delivered, DeliveredPart, Event, EventKind, Facts, Name, Produced,
-        ProducedPart, PublishOutcome, Settled, Stamp, Traced,
+        PublishOutcome, Settled, Stamp, Traced,
     },
     propagation::IdSource,
 };
@@ -45,20 +51,43 @@ pub trait Sink {
     fn span(&mut self, span: SpanData);
 }
 
-/// A delivered record whose trace is recorded, until it is settled.
+/// A delivered record until it is settled.
 #[derive(Debug)]
 struct Waiting {
     record: Traced,
     at: Stamp,
+    why: Why,
+}
+
+/// Why a delivered record waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Its trace is recorded.
+    Recorded,
+    /// Its trace is not, but it is.
+    Kept(Reason),
+    /// It may take long.
+    MayBeSlow,
 }
 
 /// What is delivered and not settled, of one partition.
 type Partition = VecDeque<Waiting>;
 
+impl Why {
+    /// Why it has spans though its trace is not recorded.
+    fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Kept(reason) => Some(reason),
+            Self::Recorded | Self::MayBeSlow => None,
+        }
+    }
+}
+
 /// Makes spans of events.
 #[derive(Debug)]
 pub struct Spans {
     builder: Builder,
+    keep: Keep,
     waiting: BTreeMap<(Name, i32), Partition>,
     waiting_records: usize,
     given_up: u64,
@@ -68,9 +97,10 @@ pub struct Spans {
 impl Spans {
     /// `None` where the operating system gives no randomness for ids.
     #[must_use]
-    pub fn new() -> Option<Self> {
+    pub fn new(keep: Keep) -> Option<Self> {
         Some(Self {
             builder: Builder::new(IdSource::random()?),
+            keep,
             waiting: BTreeMap::new(),
             waiting_records: 0,
             given_up: 0,
@@ -122,24 +152,20 @@ impl Spans {
         for span in self.transactions.forgotten(Some(now)) {
             sink.span(span);
         }
-        let mut gone = 0usize;
+        let (mut gone, mut given_up) = (0usize, 0u64);
         self.waiting.retain(|_, partition| {
             while let Some(first) = partition.front() {
                 if now.saturating_duration_since(first.at.mono) < WAITING_AGE_MAX {
                     break;
                 }
+                given_up = given_up.saturating_add(u64::from(first.why != Why::MayBeSlow));
                 partition.pop_front();
                 gone = gone.saturating_add(1);
             }
             !partition.is_empty()
         });
-        self.forget(gone);
-    }
-
-    fn forget(&mut self, records: usize) {
-        self.waiting_records = self.waiting_records.saturating_sub(records);
-        let records = u64::try_from(records).unwrap_or(u64::MAX);
-        self.given_up = self.given_up.saturating_add(records);
+        self.waiting_records = self.waiting_records.saturating_sub(gone);
+        self.given_up = self.given_up.saturating_add(given_up);
     }
 
     fn produced(
@@ -150,9 +176,6 @@ impl Spans {
         sink: &mut dyn Sink,
     ) {
         for part in &produced.parts {
-            if part.traced.is_empty() {
-                continue;
-            }
             let (base, error, again) = match part.outcome {
                 PublishOutcome::Acknowledged { base_offset, .. } => {
                     (Some(base_offset).filter(|o| *o >= 0), None, false)
@@ -163,27 +186,55 @@ impl Spans {
                 PublishOutcome::Lost => (None, Some(semconv::LOST), true),
             };
             let place = place(event, answer, &part.topic, part.partition, error);
-            if !again {
-                let written = part.traced.iter().filter(|record| record.written);
-                for record in written {
-                    let mut span = Some(self.builder.create(&place, record, base));
-                    if let (Some(transaction), None) = (part.transaction, error) {
-                        let created = span.take();
-                        span = created
-                            .and_then(|s| self.transactions.created(transaction, s, event.at.mono));
-                    }
-                    if let Some(span) = span {
-                        sink.span(span);
-                    }
+            let mut kept = None;
+            let records = match &part.unrecorded {
+                Some(first) if part.traced.is_empty() => {
+                    let (failed, now) = (error.is_some(), event.at.mono);
+                    kept = self.keep.reason(&part.topic, answer.duration, failed, now);
+                    kept.map_or(&[][..], |_| slice::from_ref(&**first))
                 }
+                _ => &part.traced,
+            };
+            let dead = |r: &&Traced| r.context.sampled || kept.is_some() || self.keep.dead_letter;
+            let records: Vec<&Traced> = records.iter().filter(dead).collect();
+            if records.is_empty() {
+                continue;
             }
-            sink.span(self.builder.send(&place, part, base));
+            let ends = (part.transaction.filter(|_| error.is_none()), event.at.mono);
             if !again {
-                let dead = part.traced.iter().filter_map(|record| {
+                self.created(&place, &records, base, (ends, kept), sink);
+            }
+            let mut send = self.builder.send(&place, (&records, part.records), base);
+            say_why(&mut send, kept);
+            sink.span(send);
+            if !again {
+                let dead = records.iter().filter_map(|record| {
                     let letter = record.dead_letter.as_deref()?;
                     Some(self.builder.dead_letter(&place, record, letter, base))
                 });
                 dead.for_each(|span| sink.span(span));
+            }
+        }
+    }
+
+    /// The spans of records that this sidecar gave their context; those of a transaction wait for its end.
+    fn created(
+        &mut self,
+        place: &Place<'_>,
+        records: &[&Traced],
+        base: Option<i64>,
+        ((transaction, now), kept): ((Option<i64>, Instant), Option<Reason>),
+        sink: &mut dyn Sink,
+    ) {
+        for record in records.iter().filter(|record| record.written) {
+            let mut span = self.builder.create(place, record, base);
+            say_why(&mut span, kept);
+            let span = match transaction {
+                Some(transaction) => self.transactions.created(transaction, span, now),
+                None => Some(span),
+            };
+            if let Some(span) = span {
+                sink.span(span);
             }
         }
     }
@@ -196,36 +247,68 @@ impl Spans {
         sink: &mut dyn Sink,
     ) {
         for part in &delivered.parts {
-            if part.traced.is_empty() {
+            let (records, why) = match &part.unrecorded {
+                Some(first) if part.traced.is_empty() => {
+                    let why = self.late(&part.topic, first, event.at);
+                    (slice::from_ref(&**first), why)
+                }
+                _ => (&part.traced[..], Why::Recorded),
+            };
+            if records.is_empty() || why == Why::MayBeSlow && !self.may_look(part) {
                 continue;
             }
-            let place = place(event, answer, &part.topic, part.partition, None);
-            sink.span(self.builder.fetch(&place, part, delivered.group.as_ref()));
-            self.wait(part, event.at);
+            if why != Why::MayBeSlow {
+                let place = place(event, answer, &part.topic, part.partition, None);
+                let mut fetch =
+                    self.builder
+                        .fetch(&place, (records, part), delivered.group.as_ref());
+                say_why(&mut fetch, why.reason());
+                sink.span(fetch);
+            }
+            self.wait((&part.topic, part.partition), records, (event.at, why));
         }
     }
 
-    fn wait(&mut self, part: &DeliveredPart, at: Stamp) {
-        let key = (Name::clone(&part.topic), part.partition);
-        let partition = self.waiting.entry(key).or_default();
+    /// Whether a record is delivered late, as far as is known.
+    fn late(&mut self, topic: &Name, record: &Traced, at: Stamp) -> Why {
+        let kept = self.keep.reason(topic, age(record, at), false, at.mono);
+        kept.map_or(Why::MayBeSlow, Why::Kept)
+    }
+
+    /// Whether there is room for what may only turn out to be slow: a half is left to what is recorded.
+    fn may_look(&mut self, part: &DeliveredPart) -> bool {
+        self.waiting_records < WAITING_MAX / 2 && self.keep.awaits_commit(&part.topic)
+    }
+
+    fn wait(
+        &mut self,
+        (topic, partition): (&Name, i32),
+        records: &[Traced],
+        (at, why): (Stamp, Why),
+    ) {
+        let partition = self
+            .waiting
+            .entry((Name::clone(topic), partition))
+            .or_default();
         // Delivered again from an earlier position: what was waiting from there on is superseded.
-        let first = part.traced.first().map_or(i64::MAX, |record| record.offset);
+        let first = records.first().map_or(i64::MAX, |record| record.offset);
         let before = partition.len();
         while partition.back().is_some_and(|w| w.record.offset >= first) {
             partition.pop_back();
         }
         let superseded = before.saturating_sub(partition.len());
         let room = WAITING_MAX.saturating_sub(self.waiting_records.saturating_sub(superseded));
-        let taken = part.traced.len().min(room);
-        partition.extend(part.traced.iter().take(taken).map(|record| Waiting {
+        let taken = records.len().min(room);
+        partition.extend(records.iter().take(taken).map(|record| Waiting {
             record: record.clone(),
             at,
+            why,
         }));
         self.waiting_records = self
             .waiting_records
             .saturating_sub(superseded)
             .saturating_add(taken);
-        let missed = part.traced.len().saturating_sub(taken);
+        let missed = records.len().saturating_sub(taken);
         self.given_up = self
             .given_up
             .saturating_add(u64::try_from(missed).unwrap_or(u64::MAX));
@@ -246,14 +329,29 @@ impl Spans {
                     break;
                 };
                 done = done.saturating_add(1);
-                if let Some(transaction) = settled.transaction {
+                if let Some(transaction) = settled.transaction
+                    && waiting.why != Why::MayBeSlow
+                {
                     let input = build::input(&part.topic, part.partition, &waiting.record);
                     self.transactions.read(transaction, input, event.at.mono);
                 }
+                let reason = match waiting.why {
+                    Why::MayBeSlow => {
+                        let took = age(&waiting.record, event.at);
+                        let now = event.at.mono;
+                        let slow = self.keep.reason_to_commit(&part.topic, took, now);
+                        if slow.is_none() {
+                            continue;
+                        }
+                        slow
+                    }
+                    why => why.reason(),
+                };
                 let place = place(event, answer, &part.topic, part.partition, None);
-                let process =
+                let mut process =
                     self.builder
                         .process(&place, &waiting.record, waiting.at, &settled.group);
+                say_why(&mut process, reason);
                 let commit = self
                     .builder
                     .commit(&place, &process, &settled.group, part.offset);
@@ -287,7 +385,16 @@ fn place<'e>(
     }
 }
 
-/// Records of a publish, for the batch's count.
-fn records_of(part: &ProducedPart) -> i64 {
-    i64::try_from(part.records).unwrap_or(i64::MAX)
+/// Since a record was published; nothing where that is not known, or later by the clock of its producer.
+fn age(record: &Traced, at: Stamp) -> Duration {
+    let ms = record.published_ms.map(|ms| at.wall_ms.saturating_sub(ms));
+    let ms = ms.and_then(|ms| u64::try_from(ms).ok());
+    Duration::from_millis(ms.unwrap_or(0))
+}
+
+/// Marks a span of a record whose trace is not recorded.
+fn say_why(span: &mut SpanData, kept: Option<Reason>) {
+    if let Some(reason) = kept {
+        put(span, semconv::KEPT, reason.as_str());
+    }
 }

@@ -83,6 +83,8 @@ pub const EXCEPTION_TYPE: &str = "exception.type";
 pub const TRACE: &str = "throughline.trace";
 /// See [`TRACE`].
 pub const PARTIAL: &str = "partial";
+/// `slow` or `error`: what the span was recorded for, though the trace is not.
+pub const KEPT: &str = "throughline.kept";
 /// The span was put together from what passed, nobody reported it.
 pub const INFERRED: &str = "throughline.inferred";
 /// The earlier record with the same parent, topic, key and value, `topic:partition:offset`.

@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::*;
 use crate::{
-    event::{Codec, Injection, Origin, Side},
+    event::{Codec, Injection, Origin, ProducedPart, Side},
     propagation::{DeadLetter, Evidence, Position, Sent, Traceparent},
 };
 
@@ -91,6 +91,7 @@ fn sent(outcome: PublishOutcome, traced: Vec<Traced>) -> Facts {
             outcome,
             injection: Injection::default(),
             traced,
+            unrecorded: None,
             descent: Vec::new(),
         }],
     })
@@ -111,6 +112,7 @@ fn given(traced: Vec<Traced>) -> Facts {
             log_start: 0,
             batches: Vec::new(),
             traced,
+            unrecorded: None,
         }],
     })
 }
@@ -135,7 +137,7 @@ fn attribute<'s>(span: &'s SpanData, key: &str) -> Option<&'s Value> {
 }
 
 fn spans(events: Vec<Event>) -> Vec<SpanData> {
-    let mut spans = Spans::new().unwrap();
+    let mut spans = Spans::new(Keep::new(10)).unwrap();
     spans.set_cluster("cluster-1");
     let mut kept = Kept::default();
     for event in events {
@@ -294,6 +296,118 @@ async fn a_dead_letter_is_linked_to_what_it_was_where_that_has_a_context() {
     assert_eq!(all.len(), 1, "the client will try again: {all:?}");
 }
 
+/// The same, of a record whose trace is not recorded.
+fn unrecorded(facts: Facts) -> Facts {
+    let not_sampled = |traced: &mut Vec<Traced>| {
+        let mut record = traced.remove(0);
+        record.context.sampled = false;
+        Some(Box::new(record))
+    };
+    match facts {
+        Facts::Produced(mut produced) => {
+            let part = &mut produced.parts[0];
+            part.unrecorded = not_sampled(&mut part.traced);
+            Facts::Produced(produced)
+        }
+        Facts::Delivered(mut delivered) => {
+            let part = &mut delivered.parts[0];
+            part.unrecorded = not_sampled(&mut part.traced);
+            Facts::Delivered(delivered)
+        }
+        other => other,
+    }
+}
+
+/// Names of spans, and what each was kept for.
+fn kept(keep: Keep, events: Vec<Event>) -> Vec<(String, Option<String>)> {
+    let mut spans = Spans::new(keep).unwrap();
+    let mut sink = Kept::default();
+    for event in events {
+        spans.take(&event, &mut sink);
+    }
+    let all = sink.0.iter();
+    all.map(|span| {
+        let why = attribute(span, semconv::KEPT).map(ToString::to_string);
+        let partial = attribute(span, semconv::TRACE).is_some();
+        assert!(partial || span.name.starts_with("commit"), "{span:?}");
+        (span.name.to_string(), why)
+    })
+    .collect()
+}
+
+fn slow_after(delivered_ms: u64, committed_ms: Option<u64>) -> Keep {
+    let mut keep = Keep::new(10);
+    keep.slow_after = Some(Box::new(move |_| SlowAfter {
+        delivered: Duration::from_millis(delivered_ms),
+        committed: committed_ms.map(Duration::from_millis),
+    }));
+    keep
+}
+
+fn all(names: &[&str], why: &str) -> Vec<(String, Option<String>)> {
+    let why = |name: &str| (!name.starts_with("commit")).then(|| why.to_owned());
+    names
+        .iter()
+        .map(|name| ((*name).to_owned(), why(name)))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_publish_that_fails_or_is_slow_has_spans_though_its_trace_is_not_recorded() {
+    let publish = |outcome| {
+        let record = written(context(1), context(0));
+        vec![event(1_007, unrecorded(sent(outcome, vec![record])))]
+    };
+    let refused = |retriable| {
+        PublishOutcome::Failed(crate::event::Failure {
+            name: "NOT_ENOUGH_REPLICAS",
+            class: crate::event::FaultClass::Broker,
+            retriable,
+        })
+    };
+    let errors = || {
+        let mut keep = Keep::new(10);
+        keep.error = true;
+        keep
+    };
+    let both = ["create payments", "send payments"];
+    assert_eq!(kept(errors(), publish(refused(false))), all(&both, "error"));
+    assert_eq!(
+        kept(errors(), publish(refused(true))),
+        all(&both[1..], "error")
+    );
+    assert_eq!(kept(errors(), publish(ACKNOWLEDGED)), []);
+    assert_eq!(kept(Keep::new(10), publish(refused(false))), []);
+    // The publishes of these tests take 5 ms.
+    assert_eq!(
+        kept(slow_after(4, None), publish(ACKNOWLEDGED)),
+        all(&both, "slow")
+    );
+    assert_eq!(kept(slow_after(5, None), publish(ACKNOWLEDGED)), []);
+}
+
+#[tokio::test]
+async fn a_record_that_comes_or_is_committed_late_has_spans_though_its_trace_is_not_recorded() {
+    let events = || {
+        let record = Traced {
+            published_ms: Some(1_000),
+            ..traced(4, context(1))
+        };
+        vec![
+            event(1_100, unrecorded(given(vec![record]))),
+            event(1_300, committed(5)),
+        ]
+    };
+    let names = ["fetch orders", "process orders", "commit orders"];
+    assert_eq!(kept(slow_after(99, None), events()), all(&names, "slow"));
+    assert_eq!(kept(slow_after(100, None), events()), []);
+    assert_eq!(
+        kept(slow_after(100, Some(299)), events()),
+        all(&names[1..], "slow")
+    );
+    assert_eq!(kept(slow_after(100, Some(300)), events()), []);
+}
+
 #[tokio::test]
 async fn what_another_tracer_created_is_only_linked() {
     let theirs = context(3);
@@ -362,7 +476,7 @@ async fn a_delivered_record_is_processed_until_its_offset_is_committed() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_delivered_again_or_never_settled_does_not_pile_up() {
-    let mut spans = Spans::new().unwrap();
+    let mut spans = Spans::new(Keep::new(10)).unwrap();
     let mut kept = Kept::default();
     for _ in 0..3 {
         let records = (0..64).map(|n| traced(n, context(1))).collect();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     inject::descend,
-    recent::{LOOK_RECORDS, TRACED_MAX, carried, dead_letter, derived, seen},
+    recent::{LOOK_RECORDS, TRACED_MAX, carried, dead_letter, derived, report, seen},
     shared::Shared,
 };
 use crate::{
@@ -101,7 +101,7 @@ impl Bare {
         if base_offset < 0 {
             return;
         }
-        for record in self.records {
+        for (number, record) in self.records.into_iter().enumerate() {
             if part.traced.len() >= TRACED_MAX {
                 return;
             }
@@ -110,8 +110,8 @@ impl Bare {
                 return;
             };
             let sampled = Sampling::default().keeps(&context, self.threshold);
-            if sampled || record.dead_letter.is_some() {
-                part.traced.push(Traced {
+            if sampled || record.dead_letter.is_some() || number == 0 {
+                let told = Traced {
                     offset: record.offset,
                     context: Traceparent { sampled, ..context },
                     sent: Some(Sent {
@@ -128,7 +128,8 @@ impl Bare {
                     tombstone: record.tombstone,
                     origin: record.origin,
                     dead_letter: record.dead_letter,
-                });
+                };
+                report(told, &mut part.traced, &mut part.unrecorded);
             }
         }
     }
@@ -158,11 +159,12 @@ fn read(
         let delta = i64::from(record.offset_delta);
         if let Some(Ok(theirs)) = carried.traceparent {
             let letter = dead_letter(batch.topic, dead_letters, theirs.sampled, &record);
-            if (theirs.sampled || letter.is_some()) && part.traced.len() < TRACED_MAX {
-                part.traced.push(Traced {
+            if theirs.sampled || letter.is_some() || number == 0 {
+                let told = Traced {
                     dead_letter: letter,
                     ..seen(delta, theirs, &record, &carried)
-                });
+                };
+                report(told, &mut part.traced, &mut part.unrecorded);
             }
             continue;
         }

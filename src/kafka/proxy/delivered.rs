@@ -21,7 +21,11 @@ use crate::{
     },
 };
 
-use super::{recent::DeliveredBatch, sessions, shared::Shared};
+use super::{
+    recent::{DeliveredBatch, Found},
+    sessions,
+    shared::Shared,
+};
 
 /// Batches reported per response; more are passed and not reported.
 const BATCHES_MAX: usize = 100_000;
@@ -187,7 +191,6 @@ impl<'a> DeliveredSink<'a> {
         let Some(part) = self.parts.last_mut() else {
             return;
         };
-        let traced = &mut part.traced;
         let last = part.batches.last();
         let codec = last.map(|batch| batch.codec);
         let batch = DeliveredBatch {
@@ -198,7 +201,11 @@ impl<'a> DeliveredSink<'a> {
             records: last.map_or(0, |batch| u64::from(batch.delivered)),
             bytes: &bytes,
         };
-        if !shared.recent.index(shared, batch, at, traced) {
+        let found = Found {
+            traced: &mut part.traced,
+            unrecorded: &mut part.unrecorded,
+        };
+        if !shared.recent.index(shared, batch, at, found) {
             shared.recent.missed(shared, batch.topic, at.mono);
         }
         drop(room);
@@ -280,6 +287,7 @@ impl Sink for DeliveredSink<'_> {
             log_start: head.log_start_offset,
             batches: Vec::new(),
             traced: Vec::new(),
+            unrecorded: None,
         });
     }
 

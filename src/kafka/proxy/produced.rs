@@ -100,6 +100,7 @@ impl Sink for ProducedSink<'_> {
             outcome: PublishOutcome::Lost,
             injection: Injection::default(),
             traced: Vec::new(),
+            unrecorded: None,
             descent: Vec::new(),
         });
     }

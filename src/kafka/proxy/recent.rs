@@ -60,6 +60,15 @@ pub(crate) struct DeliveredBatch<'b> {
     pub(crate) bytes: &'b [u8],
 }
 
+/// What is reported of delivered records.
+#[derive(Debug)]
+pub(crate) struct Found<'p> {
+    /// Those whose trace is recorded.
+    pub(crate) traced: &'p mut Vec<Traced>,
+    /// The first of the others.
+    pub(crate) unrecorded: &'p mut Option<Box<Traced>>,
+}
+
 impl Recent {
     pub(crate) fn new(
         settings: LineageSettings,
@@ -118,16 +127,16 @@ impl Recent {
         shared: &Shared,
         batch: DeliveredBatch<'_>,
         at: Stamp,
-        traced: &mut Vec<Traced>,
+        found: Found<'_>,
     ) -> bool {
         if !batch.packed {
-            return self.read(shared, batch, at, traced);
+            return self.read(shared, batch, at, found);
         }
         if !shared.inject.may_spend(batch.topic, at.mono) {
             return false;
         }
         let began = Instant::now();
-        let whole = self.read(shared, batch, at, traced);
+        let whole = self.read(shared, batch, at, found);
         shared.inject.spend(batch.topic, began.elapsed());
         whole
     }
@@ -143,7 +152,7 @@ impl Recent {
         shared: &Shared,
         batch: DeliveredBatch<'_>,
         at: Stamp,
-        traced: &mut Vec<Traced>,
+        Found { traced, unrecorded }: Found<'_>,
     ) -> bool {
         let began = Instant::now();
         let Ok(records) = Records::open(batch.bytes, self.body_bytes) else {
@@ -180,12 +189,15 @@ impl Recent {
             let decided = matches!(carried.traceparent, Some(Ok(_)));
             // What another tracer marked in its own way has no span at its producer's.
             let ours = decided || !carried.is_traced();
-            if context.sampled && ours && traced.len() < TRACED_MAX {
-                traced.push(Traced {
+            let anyway = self.traces && unrecorded.is_none() && traced.is_empty();
+            if ours && (context.sampled && traced.len() < TRACED_MAX || anyway) {
+                let published_ms = Some(header.published_ms(record.timestamp_delta));
+                let record = Traced {
                     derived: !decided,
-                    published_ms: Some(header.published_ms(record.timestamp_delta)),
+                    published_ms,
                     ..seen(offset, context, &record, &carried)
-                });
+                };
+                report(record, traced, unrecorded);
             }
             let business = self.business_of(&record);
             let inherited = decided
@@ -289,7 +301,22 @@ pub(crate) fn dead_letter(
     DeadLetter::read(topic, headers(record)).map(Box::new)
 }
 
-/// A record whose trace is recorded, as it is.
+/// Where a record that is looked at belongs: among those whose trace is recorded, or kept in case that something goes wrong.
+pub(crate) fn report(
+    record: Traced,
+    traced: &mut Vec<Traced>,
+    unrecorded: &mut Option<Box<Traced>>,
+) {
+    if record.context.sampled || record.dead_letter.is_some() {
+        if traced.len() < TRACED_MAX {
+            traced.push(record);
+        }
+    } else if unrecorded.is_none() {
+        *unrecorded = Some(Box::new(record));
+    }
+}
+
+/// A record, as it is.
 pub(crate) fn seen(
     offset: i64,
     context: Traceparent,

@@ -84,6 +84,7 @@ fn a_traced_record_stands_for_its_latency_when_it_is_fetched_and_once_when_it_is
         DeliveredPart {
             // Two of the first batch, and one whose clock is ahead.
             traced: vec![of(2, 4), of(3, 6), of(7, 500)],
+            unrecorded: None,
             ..part(0, 10, batches)
         },
     );

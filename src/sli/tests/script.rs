@@ -354,6 +354,7 @@ pub(super) fn part(asked: i64, end: i64, batches: Vec<BatchFact>) -> DeliveredPa
         last_stable: end,
         log_start: 0,
         traced: Vec::new(),
+        unrecorded: None,
         batches,
     }
 }
@@ -432,6 +433,7 @@ pub(super) fn sent(
         outcome,
         injection: crate::event::Injection::default(),
         traced: Vec::new(),
+        unrecorded: None,
         descent: Vec::new(),
     }
 }

@@ -27,7 +27,7 @@ use self::{
 use super::{
     bare::{Bare, SentBatch},
     edits::respliced,
-    recent::{Recent, TRACED_MAX, carried, dead_letter, seen},
+    recent::{Recent, TRACED_MAX, carried, dead_letter, report, seen},
     settings::{InjectSettings, Modes, TopicMode},
     shared::Shared,
 };
@@ -240,8 +240,7 @@ impl Injector {
         if injected.frame.is_none() && edited {
             for part in parts {
                 part.injection = skipped(part.injection, "memory");
-                part.traced.retain(|record| !record.written);
-                part.descent.clear();
+                part.forget_written();
             }
         }
         injected
@@ -308,6 +307,7 @@ fn skipped(was: Injection, reason: &'static str) -> Injection {
 #[derive(Default)]
 struct Told {
     traced: Vec<Traced>,
+    unrecorded: Option<Box<Traced>>,
     descent: Vec<Descent>,
     /// All of them were read: there is nothing to note.
     read: bool,
@@ -355,6 +355,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
                 if let Some((_, seen)) = seen {
                     seen.injection.records = seen.records;
                     (seen.traced, seen.descent) = (told.traced, told.descent);
+                    seen.unrecorded = told.unrecorded;
                 }
                 Some(splices)
             }
@@ -455,6 +456,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         if edited.is_ok() || edited == Err(Untouched::NothingToAdd) {
             seen.read = true;
             seen.traced.append(&mut writer.traced);
+            seen.unrecorded = writer.unrecorded.take();
             seen.descent.append(&mut writer.descent);
         }
         if edited.is_ok() {
@@ -529,7 +531,9 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
             lineage,
             at: 0,
             now: at.mono,
+            keeps_first: recent.traces(),
             traced: Vec::new(),
+            unrecorded: None,
             descent: Vec::new(),
         }
     }
@@ -583,7 +587,10 @@ struct Writer<'w> {
     /// Records written so far.
     at: i64,
     now: Instant,
+    /// The first record is reported even where its trace is not recorded.
+    keeps_first: bool,
     traced: Vec<Traced>,
+    unrecorded: Option<Box<Traced>>,
     descent: Vec<Descent>,
 }
 
@@ -705,21 +712,23 @@ impl Writer<'_> {
             return;
         }
         let letter = |sampled| dead_letter(&self.topic, self.dead_letters, sampled, record);
-        let reported = reported(at, record, &carried, &context, parent, letter);
+        let anyway = at == 0 && self.keeps_first;
+        let told = reported(at, record, &carried, (&context, parent), letter, anyway);
         let writes = self.settings.headers != HeaderChoice::Correlation;
-        self.traced
-            .extend(reported.filter(|traced| writes || !traced.written));
+        if let Some(told) = told.filter(|told| writes || !told.written) {
+            report(told, &mut self.traced, &mut self.unrecorded);
+        }
     }
 }
 
-/// A record whose trace is recorded, or that its program gave up on; `at` behind the first of its batch.
+/// A record whose trace is recorded, or that its program gave up on, or any; `at` behind the first of its batch.
 fn reported(
     at: i64,
     record: &Record<'_>,
     carried: &Carried<'_>,
-    given: &NewContext<'_>,
-    parent: Option<&Parent>,
+    (given, parent): (&NewContext<'_>, Option<&Parent>),
     dead_letter: impl Fn(bool) -> Option<Box<DeadLetter>>,
+    anyway: bool,
 ) -> Option<Traced> {
     let context = match carried.traceparent {
         Some(Ok(theirs)) => theirs,
@@ -727,7 +736,7 @@ fn reported(
         _ => return None,
     };
     let dead_letter = dead_letter(context.sampled);
-    if !context.sampled && dead_letter.is_none() {
+    if !context.sampled && dead_letter.is_none() && !anyway {
         return None;
     }
     let seen = Traced {

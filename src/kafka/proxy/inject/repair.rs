@@ -255,8 +255,7 @@ fn note(context: &Context, pending: &mut Pending, topic: &Name, partition: i32, 
         if let Some(part) = same.next() {
             part.injection.refused = Some(error);
             // What was written is not in the log.
-            part.traced.retain(|record| !record.written);
-            part.descent.clear();
+            part.forget_written();
         }
     }
     if context.shared.inject.switch_off(topic) {
