@@ -4,7 +4,7 @@
 //! programs they are the map of the event flow. Must not guess: a record without a parent is counted under no topic.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -12,12 +12,19 @@ use std::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::event::{Delivered, Event, EventKind, Facts, Name, Produced, Traced};
+use crate::{
+    event::{Delivered, Event, EventKind, Facts, Name, Produced, Settled, Traced},
+    propagation::Evidence,
+};
 
 /// Edges kept; more are not told apart and not kept.
 const EDGES_MAX: usize = 2_000;
 /// Sightings of recorded traces kept; the oldest go first.
 const SIGHTINGS_MAX: usize = 2_000;
+/// Transactions followed at a time; the oldest go first.
+const TRANSACTIONS_MAX: usize = 1_000;
+/// Topics of one transaction, on either side; of one with more nothing is said.
+const TRANSACTION_TOPICS_MAX: usize = 64;
 /// Over which a rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -77,9 +84,41 @@ struct Weight {
     records_per_second: f64,
 }
 
+impl Weight {
+    fn add(&mut self, evidence: Evidence, records: u64, at_ms: i64) {
+        self.records = self.records.saturating_add(records);
+        self.last_seen_ms = at_ms;
+        let kind = self.evidence.entry(evidence.as_str()).or_default();
+        *kind = kind.saturating_add(records);
+    }
+
+    fn take(&mut self, evidence: Evidence, records: u64) {
+        self.records = self.records.saturating_sub(records);
+        // The minute's count may have begun with them.
+        self.before = self.before.min(self.records);
+        if let Some(kind) = self.evidence.get_mut(evidence.as_str()) {
+            *kind = kind.saturating_sub(records);
+            if *kind == 0 {
+                self.evidence.remove(evidence.as_str());
+            }
+        }
+    }
+}
+
+/// A transaction under way.
+#[derive(Debug, Default)]
+struct Transaction {
+    /// Topics whose positions are committed in it.
+    read: BTreeSet<Name>,
+    /// Records without a parent that are written in it, by topic.
+    wrote: BTreeMap<Name, u64>,
+}
+
 /// The edges and the recent sightings of one program.
 #[derive(Debug, Default)]
 pub struct Graph {
+    /// By producer id, in the order of their beginning.
+    transactions: VecDeque<(i64, Transaction)>,
     edges: BTreeMap<(Option<Name>, Name), Weight>,
     sightings: VecDeque<Arc<Sighting>>,
     minute: Option<Instant>,
@@ -94,8 +133,67 @@ impl Graph {
         match &answer.facts {
             Facts::Produced(produced) => self.produced(produced, event.at.wall_ms),
             Facts::Delivered(delivered) => self.delivered(delivered, event.at.wall_ms),
+            Facts::Settled(settled) => self.settled(settled),
+            Facts::TransactionEnded {
+                producer_id,
+                committed,
+            } => self.ended(*producer_id, *committed, event.at.wall_ms),
             _ => {}
         }
+    }
+
+    fn transaction(&mut self, id: i64) -> Option<&mut Transaction> {
+        if !self.transactions.iter().any(|(known, _)| *known == id) {
+            if self.transactions.len() >= TRANSACTIONS_MAX {
+                self.transactions.pop_front();
+            }
+            self.transactions.push_back((id, Transaction::default()));
+        }
+        let mut all = self.transactions.iter_mut();
+        all.find(|(known, _)| *known == id).map(|(_, found)| found)
+    }
+
+    fn settled(&mut self, settled: &Settled) {
+        let transaction = settled.transaction.and_then(|id| self.transaction(id));
+        let Some(transaction) = transaction else {
+            return;
+        };
+        for part in settled.parts.iter().filter(|part| part.error.is_none()) {
+            if transaction.read.len() <= TRANSACTION_TOPICS_MAX {
+                transaction.read.insert(Name::clone(&part.topic));
+            }
+        }
+    }
+
+    /// What was written in a transaction that read from one topic comes from that, however it was made.
+    fn ended(&mut self, producer_id: i64, committed: bool, at_ms: i64) {
+        let known = |(id, _): &(i64, Transaction)| *id == producer_id;
+        let Some(at) = self.transactions.iter().position(known) else {
+            return;
+        };
+        let Some((_, Transaction { read, wrote })) = self.transactions.remove(at) else {
+            return;
+        };
+        let (Some(from), 1) = (read.first(), read.len()) else {
+            return;
+        };
+        for (to, records) in wrote.into_iter().filter(|_| committed) {
+            let Some(weight) = self.edge((Some(Name::clone(from)), Name::clone(&to))) else {
+                continue;
+            };
+            weight.add(Evidence::Transaction, records, at_ms);
+            if let Some(root) = self.edges.get_mut(&(None, to)) {
+                root.take(Evidence::Root, records);
+            }
+        }
+    }
+
+    /// `None` where there are too many.
+    fn edge(&mut self, key: (Option<Name>, Name)) -> Option<&mut Weight> {
+        if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&key) {
+            return None;
+        }
+        Some(self.edges.entry(key).or_default())
     }
 
     fn produced(&mut self, produced: &Produced, at_ms: i64) {
@@ -109,20 +207,22 @@ impl Graph {
             };
             for descent in &part.descent {
                 let key = (descent.from.clone(), Name::clone(&part.topic));
-                if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&key) {
+                let Some(weight) = self.edge(key) else {
                     continue;
-                }
-                let weight = self.edges.entry(key).or_default();
-                weight.records = weight.records.saturating_add(descent.records);
-                weight.last_seen_ms = at_ms;
-                let kind = weight
-                    .evidence
-                    .entry(descent.evidence.as_str())
-                    .or_default();
-                *kind = kind.saturating_add(descent.records);
+                };
+                weight.add(descent.evidence, descent.records, at_ms);
                 if descent.from.is_some() {
                     weight.timed = weight.timed.saturating_add(descent.records);
                     weight.seconds += descent.waited.as_secs_f64();
+                    continue;
+                }
+                let transaction = part.transaction.and_then(|id| self.transaction(id));
+                if let Some(transaction) = transaction
+                    && transaction.wrote.len() < TRANSACTION_TOPICS_MAX
+                {
+                    let wrote = transaction.wrote.entry(Name::clone(&part.topic));
+                    let wrote = wrote.or_default();
+                    *wrote = wrote.saturating_add(descent.records);
                 }
             }
             for record in &part.traced {
@@ -191,7 +291,9 @@ impl Graph {
     /// The edges, by topic.
     #[must_use]
     pub fn edges(&self) -> Vec<Edge> {
-        let edges = self.edges.iter().map(|((from, to), weight)| Edge {
+        // What a transaction explained leaves nothing behind.
+        let known = self.edges.iter().filter(|(_, weight)| weight.records > 0);
+        let edges = known.map(|((from, to), weight)| Edge {
             from: from.clone(),
             to: Name::clone(to),
             records: weight.records,
@@ -218,4 +320,124 @@ fn ratio(records: u64, seconds: f64) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "records of one minute")]
     let records = records as f64;
     records / seconds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{
+        Answer, Codec, Connection, Descent, Injection, ProducedPart, PublishOutcome, SettledPart,
+        Stamp,
+    };
+
+    fn event(facts: Facts) -> Event {
+        let at = Stamp {
+            mono: Instant::now(),
+            wall_ms: 7,
+        };
+        let connection = Connection {
+            id: 1,
+            peer: ([127, 0, 0, 1], 1).into(),
+            broker: "0".into(),
+            broker_address: "kafka-1:9092".into(),
+            opened: at,
+        };
+        Event {
+            at,
+            connection: Arc::new(connection),
+            client: "app".into(),
+            kind: EventKind::Answered(Answer {
+                operation: "",
+                time_limit: None,
+                duration: Duration::ZERO,
+                throttle: Duration::ZERO,
+                error: None,
+                facts,
+            }),
+        }
+    }
+
+    /// `roots` records without a parent, and one that has one.
+    fn wrote(to: &str, roots: u64) -> Event {
+        let descent = |from: Option<&str>, evidence, records| Descent {
+            from: from.map(Name::from),
+            evidence,
+            records,
+            waited: Duration::from_secs(2),
+        };
+        event(Facts::Produced(Produced {
+            acks: -1,
+            transactional: true,
+            parts: vec![ProducedPart {
+                topic: to.into(),
+                partition: 0,
+                batches: 1,
+                records: roots + 1,
+                bytes: 1,
+                codec: Codec::None,
+                transaction: Some(4),
+                sequence: None,
+                base_timestamp_ms: 0,
+                max_timestamp_ms: 0,
+                outcome: PublishOutcome::Acknowledged {
+                    base_offset: 0,
+                    log_append_ms: None,
+                },
+                injection: Injection::default(),
+                traced: Vec::new(),
+                unrecorded: None,
+                descent: vec![
+                    descent(None, Evidence::Root, roots),
+                    descent(Some("orders"), Evidence::Key, 1),
+                ],
+            }],
+        }))
+    }
+
+    fn read(topics: &[&str]) -> Event {
+        let part = |topic: &&str| SettledPart {
+            topic: (*topic).into(),
+            partition: 0,
+            offset: 1,
+            error: None,
+        };
+        event(Facts::Settled(Settled {
+            group: "g".into(),
+            member: "m".into(),
+            transaction: Some(4),
+            parts: topics.iter().map(part).collect(),
+        }))
+    }
+
+    /// From, records and evidence of the edges to `payments`, after a transaction that read these topics.
+    fn edges(topics: &[&str], committed: bool) -> Vec<(Option<String>, u64, String)> {
+        let ended = event(Facts::TransactionEnded {
+            producer_id: 4,
+            committed,
+        });
+        let mut graph = Graph::default();
+        for event in [wrote("payments", 3), read(topics), ended] {
+            graph.take(&event);
+        }
+        assert!(graph.transactions.is_empty());
+        let all = graph.edges().into_iter();
+        all.map(|edge| {
+            let from = edge.from.map(|from| from.to_string());
+            (from, edge.records, format!("{:?}", edge.evidence))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_a_transaction_wrote_comes_from_the_one_topic_that_it_read() {
+        let root = (None, 3, "{\"root\": 3}".to_owned());
+        let keyed = (Some("orders".to_owned()), 1, "{\"key\": 1}".to_owned());
+        let both = "{\"key\": 1, \"transaction\": 3}".to_owned();
+        let orders = Some("orders".to_owned());
+        assert_eq!(edges(&["orders"], true), [(orders, 4, both)]);
+        let unknown = [root, keyed];
+        assert_eq!(edges(&["orders", "stock"], true), unknown, "one of two");
+        assert_eq!(edges(&[], true), unknown);
+        assert_eq!(edges(&["orders"], false), unknown, "taken back");
+    }
 }
