@@ -173,6 +173,23 @@ fn effective_configuration_reads_back_as_itself() {
 /// Files that are wrong, and exactly what is said.
 const WRONG: &[(&str, &[&str])] = &[
     (
+        "sampling:\n  always: [slow, fast, duplicate]\n",
+        &[
+            "t.yaml:2: sampling.always: `duplicate` is not in this version, remove it",
+            "t.yaml:2: sampling.always: `fast` is unknown, allowed: slow, dead_letter, error, none",
+        ],
+    ),
+    (
+        "sampling: {always: none, traces_per_second_per_topic: 0}\n",
+        &[
+            "t.yaml:1: sampling.traces_per_second_per_topic: `0` is out of range, allowed: 1 to 1000000",
+        ],
+    ),
+    (
+        "sampling: {always: [none, slow]}\n",
+        &["t.yaml:1: sampling.always: has `none` beside others, allowed: one or the other"],
+    ),
+    (
         "kafka:\n  lisen: localhost:9092\n  bootstrap: [kafka, 'x:1']\nlimits:\n  connections: 0\n  frame_bytes: many\n\
          metrics:\n  partitions: \"true\"\nlog: {level: loud}\n",
         &[

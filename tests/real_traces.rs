@@ -258,6 +258,42 @@ fn what_the_sidecar_does_beside_the_traffic_is_traced_where_that_is_asked_for() 
     sidecar.terminate();
 }
 
+#[test]
+fn what_goes_wrong_has_spans_though_its_trace_is_not_recorded() {
+    let stage = Stage::start();
+    let topic = "refusing";
+    stage.kafka.admin(&format!(
+        "create-topic --topic {topic} --partitions 6 --replication 1 --config max.message.bytes=1000"
+    ));
+    let spec = ThroughlineSpec::new(&stage.kafka.bootstrap(Listener::Plaintext))
+        .set("otlp.endpoint", &stage.collector.grpc())
+        .set("otlp.protocol", "grpc")
+        .set("sampling.traces_per_second_per_topic", "1");
+    let sidecar = Throughline::start(spec);
+    let bootstrap = sidecar.bootstrap();
+    let at = ["produce", "--bootstrap", &bootstrap, "--topic", topic];
+    let how = ["--count", "40", "--value-bytes", "4000", "--now"];
+    let alone = ["--property", "batch.num.messages=1"];
+    let output = Client::Librdkafka.run(&[&at[..], &how, &alone].concat());
+    assert!(output.of_type("error").count() > 0, "some are too large");
+    // What was queued last leaves at the end.
+    sidecar.terminate();
+    let kept = |spans: &[Span]| {
+        let kept = spans
+            .iter()
+            .filter(|s| s.text("throughline.kept") == "error");
+        kept.cloned().collect::<Vec<_>>()
+    };
+    let spans = stage.spans(topic, |spans| !named(&kept(spans), "send").is_empty());
+    for span in kept(&spans) {
+        assert_eq!(span.text("error.type"), "MESSAGE_TOO_LARGE", "{span:?}");
+        assert_eq!(span.text("throughline.trace"), "partial", "{span:?}");
+    }
+    let created = named(&kept(&spans), "create").len();
+    assert_eq!(created, named(&kept(&spans), "send").len(), "{spans:#?}");
+    assert!(created < 40, "no more than there may be: {created}");
+}
+
 /// A dead letter as it lies in its topic: (trace id, span id) that it carries, where its own headers say that it came from.
 fn dead_letters(stage: &Stage, topic: &str, count: usize) -> BTreeSet<(String, String, String)> {
     let direct = stage.kafka.bootstrap(Listener::Plaintext);

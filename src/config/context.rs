@@ -146,7 +146,7 @@ impl ContextConfig {
 }
 
 /// What has spans though its trace is not recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Always {
     /// What takes longer than the latency objective of its topic.
     Slow,
@@ -202,14 +202,17 @@ impl SamplingConfig {
                 "has `none` beside others, allowed: one or the other",
             );
         }
+        let mut always = match always.is_empty() {
+            true => default.always,
+            false => always.into_iter().flatten().collect(),
+        };
+        always.sort_unstable();
+        always.dedup();
         Self {
             traces_per_second_per_topic: rate
                 .and_then(NonZeroU32::new)
                 .unwrap_or(default.traces_per_second_per_topic),
-            always: match always.is_empty() {
-                true => default.always,
-                false => always.into_iter().flatten().collect(),
-            },
+            always,
         }
     }
 

@@ -360,6 +360,11 @@ fn join(context: &Context, pending: Pending, detail: Detail, error: Option<Failu
             Detail::Produced(results),
         ) => {
             let mut parts = with_results(parts, &results);
+            for part in parts.iter_mut().filter(|p| p.injection.refused.is_some()) {
+                if !matches!(part.outcome, PublishOutcome::Failed(_)) {
+                    part.forget_written();
+                }
+            }
             name(context, bare, &mut parts);
             Facts::Produced(Produced {
                 acks,
@@ -409,11 +414,11 @@ fn name(context: &Context, bare: Vec<Bare>, parts: &mut [ProducedPart]) {
     if bare.is_empty() {
         return;
     }
-    let cluster = context.shared.cluster_id.borrow().clone();
-    let cluster = cluster.unwrap_or_default();
+    let shared = &context.shared;
+    let cluster = shared.cluster_id.borrow().clone().unwrap_or_default();
     for bare in bare {
         if let Some(part) = parts.get_mut(bare.part) {
-            bare.name(part, &cluster);
+            bare.name(part, &cluster, &shared.inject);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    inject::descend,
+    inject::{Injector, descend},
     recent::{LOOK_RECORDS, TRACED_MAX, carried, dead_letter, derived, report, seen},
     shared::Shared,
 };
@@ -93,14 +93,22 @@ impl Bare {
         })
     }
 
-    /// The records are where the broker says: reports those that are sampled, in their partition's part.
-    pub(crate) fn name(self, part: &mut ProducedPart, cluster: &str) {
-        let PublishOutcome::Acknowledged { base_offset, .. } = part.outcome else {
-            return;
+    /// The records are where the broker says: reports those that are sampled, in their partition's part. Of a publish that
+    /// failed it reports the first, under ids that stand for nothing but that.
+    pub(crate) fn name(self, part: &mut ProducedPart, cluster: &str, inject: &Injector) {
+        let base_offset = match part.outcome {
+            PublishOutcome::Acknowledged { base_offset, .. } if base_offset >= 0 => base_offset,
+            PublishOutcome::Failed(_) => {
+                let first = self.records.into_iter().next();
+                let context = inject.fresh();
+                if let (Some(first), Some(context)) = (first, context) {
+                    let told = first.traced(context, self.at_ms, false);
+                    report(told, &mut part.traced, &mut part.unrecorded);
+                }
+                return;
+            }
+            _ => return,
         };
-        if base_offset < 0 {
-            return;
-        }
         for (number, record) in self.records.into_iter().enumerate() {
             if part.traced.len() >= TRACED_MAX {
                 return;
@@ -111,26 +119,34 @@ impl Bare {
             };
             let sampled = Sampling::default().keeps(&context, self.threshold);
             if sampled || record.dead_letter.is_some() || number == 0 {
-                let told = Traced {
-                    offset: record.offset,
-                    context: Traceparent { sampled, ..context },
-                    sent: Some(Sent {
-                        at_ms: self.at_ms,
-                        // In a trace of its own: linked, not a child.
-                        parent: None,
-                        evidence: record.evidence,
-                    }),
-                    written: true,
-                    derived: true,
-                    published_ms: None,
-                    correlation: record.correlation,
-                    body_bytes: record.body_bytes,
-                    tombstone: record.tombstone,
-                    origin: record.origin,
-                    dead_letter: record.dead_letter,
-                };
+                let context = Traceparent { sampled, ..context };
+                let told = record.traced(context, self.at_ms, true);
                 report(told, &mut part.traced, &mut part.unrecorded);
             }
+        }
+    }
+}
+
+impl Noted {
+    /// With the context that stands for it, which it does not carry.
+    fn traced(self, context: Traceparent, at_ms: i64, derived: bool) -> Traced {
+        Traced {
+            offset: self.offset,
+            context,
+            sent: Some(Sent {
+                at_ms,
+                // In a trace of its own: linked, not a child.
+                parent: None,
+                evidence: self.evidence,
+            }),
+            written: true,
+            derived,
+            published_ms: None,
+            correlation: self.correlation,
+            body_bytes: self.body_bytes,
+            tombstone: self.tombstone,
+            origin: self.origin,
+            dead_letter: self.dead_letter,
         }
     }
 }

@@ -177,6 +177,17 @@ impl Injector {
         Some(state.delivered_threshold(now, records, per_second))
     }
 
+    /// A context of its own, not sampled, for what no record carries; `None` where the system has no randomness.
+    pub(crate) fn fresh(&self) -> Option<Traceparent> {
+        let (trace_id, span_id) = self.random?.pair(self.next.fetch_add(1, Relaxed));
+        Some(Traceparent {
+            trace_id,
+            span_id,
+            sampled: false,
+            random: true,
+        })
+    }
+
     /// Switched-off topics begin anew: the operator has changed something.
     pub(crate) fn forget_refusals(&self) {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);

@@ -254,8 +254,8 @@ fn note(context: &Context, pending: &mut Pending, topic: &Name, partition: i32, 
             .filter(|p| p.partition == partition && p.topic == *topic);
         if let Some(part) = same.next() {
             part.injection.refused = Some(error);
-            // What was written is not in the log.
-            part.forget_written();
+            // What was written is not in the log: see where the answer is taken in.
+            part.descent.clear();
         }
     }
     if context.shared.inject.switch_off(topic) {
