@@ -124,8 +124,8 @@ impl Parent {
 }
 
 /// How often a kind of evidence is right, by `tests/real_lineage.rs`. Header and business id named no wrong parent; nor did the
-/// key, but where a program sends on its own account with the keys of its inputs, just after what comes from them (a half to a
-/// third of the parents wrong). Sole in flight was right in 0.64 to 0.98, so it stays below the default threshold.
+/// key, but where a program sends on its own account with the keys of its inputs, just after what comes from them (a quarter to a
+/// third of the parents wrong). Sole in flight was right in 0.64 to 1.00, so it stays below the default threshold.
 fn confidence(evidence: Evidence) -> f64 {
     match evidence {
         Evidence::Root => 0.0,

@@ -120,14 +120,25 @@ impl Sent {
         let place = Evidence::ALL.iter().position(|e| *e == self.evidence);
         let number = place.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
         let [_, _, time @ ..] = self.at_ms.clamp(0, (1 << 48) - 1).to_be_bytes();
-        let mut bytes = [0; BYTES];
-        let fields = [VERSION << 4 | number]
-            .into_iter()
-            .chain(time)
-            .chain(self.parent.map_or([0; 8], SpanId::bytes));
-        for (room, byte) in bytes.iter_mut().zip(fields) {
-            *room = byte;
-        }
+        let [a, b, c, d, e, f] = time;
+        let [p, q, r, s, t, u, v, w] = self.parent.map_or([0; 8], SpanId::bytes);
+        let bytes: [u8; BYTES] = [
+            VERSION << 4 | number,
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            p,
+            q,
+            r,
+            s,
+            t,
+            u,
+            v,
+            w,
+        ];
         let mut out = [b'A'; SENT_CHARACTERS];
         let quads = out.as_chunks_mut::<4>().0.iter_mut();
         for (four, [first, second, third]) in quads.zip(bytes.as_chunks::<3>().0) {

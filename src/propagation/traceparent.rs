@@ -144,8 +144,12 @@ impl Traceparent {
         let value = value.trim_ascii();
         let (known, rest) = value.split_at_checked(VERSION_00_BYTES).ok_or(Shape)?;
         let [version, trace_id, span_id, flags] = fields(known).ok_or(Shape)?;
-        let [version] = hex(version)?;
-        let (trace_id, span_id, [flags]) = (hex(trace_id)?, hex(span_id)?, hex(flags)?);
+        let read = || Ok((hex(version)?, hex(trace_id)?, hex(span_id)?, hex(flags)?));
+        let ([version], trace_id, span_id, [flags]) = read().map_err(|fault| {
+            // A dash in a field is where a shorter field ends.
+            let dashes = known.iter().filter(|byte| **byte == b'-').count();
+            if dashes == 3 { fault } else { Shape }
+        })?;
         match (version, rest.first()) {
             (0xff, _) => return Err(Version),
             (_, None) | (1.., Some(b'-')) => {}
@@ -161,11 +165,10 @@ impl Traceparent {
     }
 }
 
-/// The four fields; `None` where dashes stand elsewhere.
+/// The four fields; `None` where no dashes stand between them.
 fn fields(known: &[u8]) -> Option<[&[u8]; 4]> {
-    let dashes = known.iter().filter(|byte| **byte == b'-').count();
     let at = |at: usize| known.get(at) == Some(&b'-');
-    if dashes != 3 || !at(2) || !at(35) || !at(52) {
+    if !at(2) || !at(35) || !at(52) {
         return None;
     }
     Some([
@@ -178,46 +181,39 @@ fn fields(known: &[u8]) -> Option<[&[u8]; 4]> {
 
 /// Writes `bytes` in lower-case hexadecimal from `at` on; what has no room is left out.
 pub(super) fn put_hex(out: &mut [u8], at: usize, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    // Arithmetic is done for many bytes at a time, a table is not.
+    let digit = |nibble: u8| {
+        let letter = if nibble > 9 { b'a' - b'0' - 10 } else { 0 };
+        nibble.wrapping_add(b'0').wrapping_add(letter)
+    };
     let room = out.get_mut(at..).unwrap_or_default();
     for ([high, low], byte) in room.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         (*high, *low) = (digit(byte >> 4), digit(byte & 0x0f));
     }
 }
 
-/// What is no digit.
-const NO_DIGIT: u8 = 0xff;
-
-/// Values of the lower-case hexadecimal digits: ids are random, a comparison per digit would be foretold wrongly every other time.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "in a constant: it would fail to compile"
-)]
-const NIBBLES: [u8; 256] = {
-    let mut values = [NO_DIGIT; 256];
-    let (digits, mut value) = (b"0123456789abcdef", 0u8);
-    while value < 16 {
-        values[digits[value as usize] as usize] = value;
-        value += 1;
-    }
-    values
-};
-
-/// Exactly `N` bytes in lower-case hexadecimal.
+/// Exactly `N` bytes in lower-case hexadecimal. Ids are random, a branch per digit would be foretold wrongly every other time.
 pub(super) fn hex<const N: usize>(digits: &[u8]) -> Result<[u8; N], TraceparentFault> {
-    let digit = |byte: u8| NIBBLES.get(usize::from(byte)).copied().unwrap_or(NO_DIGIT);
+    let digit = |byte: u8| {
+        let (number, letter) = (byte.wrapping_sub(b'0'), byte.wrapping_sub(b'a'));
+        let value = if number < 10 {
+            number
+        } else {
+            letter.wrapping_add(10)
+        };
+        (value, (number >= 10) & (letter >= 6))
+    };
     let (pairs, odd) = digits.as_chunks::<2>();
     if !odd.is_empty() || pairs.len() != N {
         return Err(TraceparentFault::Shape);
     }
-    let (mut out, mut seen) = ([0; N], 0);
+    let (mut out, mut wrong) = ([0; N], false);
     for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        let (high, low) = (digit(*high), digit(*low));
-        seen |= high | low;
-        *byte = high << 4 | low & 0x0f;
+        let ((high, no_high), (low, no_low)) = (digit(*high), digit(*low));
+        wrong |= no_high | no_low;
+        *byte = high << 4 | low;
     }
-    if seen > 0x0f {
+    if wrong {
         return Err(TraceparentFault::Digit);
     }
     Ok(out)

@@ -162,7 +162,9 @@ fn is_key(key: &str) -> bool {
 fn is_value(value: &str) -> bool {
     (1..=PART_BYTES_MAX).contains(&value.len())
         && !value.ends_with(' ')
-        && value.bytes().all(|byte| is_allowed(byte, VALUE))
+        && value
+            .bytes()
+            .fold(true, |all, byte| all & is_allowed(byte, VALUE))
 }
 
 #[cfg(test)]

@@ -90,10 +90,12 @@ fn with_tracestate(new: &NewContext<'_>, push: impl FnOnce(&[u8])) {
     let sampling = new.sampling.format();
     if sampling.is_none() && new.inherited.is_none() {
         // Nearly every record: no allocation.
-        let mut value = [0; SENT_MEMBER.len() + 1 + SENT_CHARACTERS];
-        let parts = SENT_MEMBER.bytes().chain([b'=']).chain(sent);
-        for (room, byte) in value.iter_mut().zip(parts) {
-            *room = byte;
+        let mut value = [b'='; SENT_MEMBER.len() + 1 + SENT_CHARACTERS];
+        if let Some(name) = value.first_chunk_mut::<{ SENT_MEMBER.len() }>() {
+            name.copy_from_slice(SENT_MEMBER.as_bytes());
+        }
+        if let Some(room) = value.last_chunk_mut() {
+            *room = sent;
         }
         push(&value);
         return;
