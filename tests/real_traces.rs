@@ -366,6 +366,15 @@ fn a_dead_letter_is_a_span_of_its_own_linked_to_the_record_that_it_was() {
     });
     assert_eq!(seen.collect::<BTreeSet<_>>(), letters);
     assert_eq!(spans.len(), letters.len(), "one each");
+    let retried = |span: &Span| span.name == "send given-retry" && span.kind == PRODUCER;
+    let retries = COUNT / 10;
+    let spans = stage.spans_where("retries", retried, |spans| spans.len() >= retries);
+    assert_eq!(spans.len(), retries, "one each");
+    for span in &spans {
+        assert_eq!(span.text("throughline.retry"), "true", "{span:?}");
+        assert!(span.text("throughline.retry.origin").starts_with("given:"));
+        assert_eq!(span.text("throughline.dead_letter"), "", "{span:?}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whether a record is a dead letter, and of which record.
+//! Whether a record is a dead letter, or set aside to be tried again, and which record it was.
 //!
 //! By the headers that frameworks write first, by the topic's name second. Messages and stack traces are never read: they
 //! hold what the record held. Reference: `KafkaHeaders` of Spring for Apache Kafka (`kafka_dlt-*`, and `kafka_original-*` where
@@ -14,9 +14,11 @@ const TOPIC_BYTES_MAX: usize = 249;
 /// Ends of the names of dead-letter topics, behind one of `.`, `-` and `_`.
 const SUFFIXES: [&str; 5] = ["dlq", "dlt", "dead-letter", "dead-letters", "deadletter"];
 
-/// A record that a program gave up on.
+/// A record that a program gave up on, or set aside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// It is to be tried again: not given up yet.
+    pub retry: bool,
     /// The record it was; `None` where the headers do not say.
     pub origin: Option<Position>,
     /// Class of the exception; `None` where the headers do not say.
@@ -39,6 +41,31 @@ impl DeadLetter {
         topic: &str,
         headers: impl IntoIterator<Item = (&'r [u8], Option<&'r [u8]>)>,
     ) -> Option<Self> {
+        Self::parse(topic, headers)
+            .filter(|(_, is_one)| *is_one)
+            .map(|(letter, _)| letter)
+    }
+
+    /// As [`Self::read`], and what is to be tried again: what goes to a topic named for that, or has Spring's headers of it.
+    pub fn set_aside<'r>(
+        topic: &str,
+        headers: impl IntoIterator<Item = (&'r [u8], Option<&'r [u8]>)>,
+    ) -> Option<Self> {
+        let (letter, is_one) = Self::parse(topic, headers)?;
+        let named = is_retry_topic(topic);
+        let aside = is_one || named || letter.origin.is_some();
+        aside.then_some(Self {
+            retry: named || !is_one,
+            ..letter
+        })
+    }
+
+    /// What the headers say, and whether they, or the topic's name, say that it is a dead letter. `None` where it was given
+    /// back.
+    fn parse<'r>(
+        topic: &str,
+        headers: impl IntoIterator<Item = (&'r [u8], Option<&'r [u8]>)>,
+    ) -> Option<(Self, bool)> {
         let mut parts = Parts::default();
         let mut is_one = is_dead_letter_topic(topic);
         for (key, value) in headers {
@@ -59,10 +86,12 @@ impl DeadLetter {
         if origin.as_ref().is_some_and(|origin| origin.topic == topic) {
             return None;
         }
-        is_one.then_some(Self {
+        let letter = Self {
+            retry: false,
             origin,
             exception_class: parts.cause.or(parts.class),
-        })
+        };
+        Some((letter, is_one))
     }
 }
 
@@ -144,6 +173,18 @@ pub fn is_dead_letter_topic(topic: &str) -> bool {
     })
 }
 
+/// Whether a topic is named as retry topics are: `*-retry`, `*.retry`, and with a number behind it as Spring's.
+fn is_retry_topic(topic: &str) -> bool {
+    let numbered = topic.rsplit_once(['-', '.', '_']);
+    let name = match numbered {
+        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => topic,
+    };
+    let name = name.to_ascii_lowercase();
+    let before = name.strip_suffix("retry");
+    before.is_some_and(|rest| rest.ends_with(['.', '-', '_']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +196,7 @@ mod tests {
 
     fn letter(offset: i64, class: &str) -> Option<DeadLetter> {
         Some(DeadLetter {
+            retry: false,
             origin: Some(Position::new("orders", 3, offset)),
             exception_class: Some(class.to_owned()),
         })
@@ -206,6 +248,25 @@ mod tests {
             ("kafka_exception-cause-fqcn", b"org.acme.E"),
         ];
         assert_eq!(read("orders-retry-0", &headers), None);
+        let aside = |topic: &str, headers: &[(&str, &[u8])]| {
+            let headers = headers.iter().map(|(k, v)| (k.as_bytes(), Some(*v)));
+            DeadLetter::set_aside(topic, headers)
+        };
+        let retry = letter(256, "org.acme.E").map(|letter| DeadLetter {
+            retry: true,
+            ..letter
+        });
+        assert_eq!(aside("orders-retry-0", &headers), retry);
+        assert_eq!(aside("orders-dlt", &headers), letter(256, "org.acme.E"));
+        assert_eq!(aside("orders", &headers), None, "given back");
+        for name in ["a-retry", "a.Retry", "a_retry-1000", "orders-retry-0"] {
+            assert!(aside(name, &[]).is_some_and(|aside| aside.retry), "{name}");
+        }
+        let given_up: [(&str, &[u8]); 1] = [("kafka_dlt-original-topic", b"orders")];
+        assert!(aside("orders-retry", &given_up).is_some_and(|aside| aside.retry));
+        for name in ["retry", "a-retrying", "country", "a-10", "-", "retry-5"] {
+            assert_eq!(aside(name, &[]), None, "{name}");
+        }
         assert_eq!(read("orders-dlt", &headers), letter(256, "org.acme.E"));
     }
 

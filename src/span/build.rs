@@ -139,7 +139,7 @@ impl Builder {
         span
     }
 
-    /// A program gave up on a record: the one that it was is linked by its position, and so is why.
+    /// A program gave up on a record, or set it aside: the one that it was is linked by its position, and so is why.
     pub(super) fn dead_letter(
         &self,
         place: &Place<'_>,
@@ -151,7 +151,11 @@ impl Builder {
         let mut span = self.span(place, &DEAD_LETTER, own, Some(record.context.span_id));
         let offset = base.map(|base| base.saturating_add(record.offset));
         describe(&mut span, record, offset);
-        put(&mut span, semconv::DEAD_LETTER, true);
+        let (what, origin_of) = match letter.retry {
+            true => (semconv::RETRY, semconv::RETRY_ORIGIN),
+            false => (semconv::DEAD_LETTER, semconv::ORIGIN),
+        };
+        put(&mut span, what, true);
         if let Some(class) = &letter.exception_class {
             put(&mut span, semconv::EXCEPTION_TYPE, class.clone());
         }
@@ -159,7 +163,7 @@ impl Builder {
             return span;
         };
         let at = (origin.topic.as_str(), origin.partition, origin.offset);
-        put(&mut span, semconv::ORIGIN, origin.to_string());
+        put(&mut span, origin_of, origin.to_string());
         let known = record.origin.as_deref();
         let known = known.filter(|o| (&*o.topic, o.partition, o.offset) == at);
         // What carries a context and was not given it here carries that of the record it was.

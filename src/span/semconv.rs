@@ -77,6 +77,10 @@ pub const TRANSACTION: &str = "throughline.transaction";
 pub const DEAD_LETTER: &str = "throughline.dead_letter";
 /// The record that it was, `topic:partition:offset`.
 pub const ORIGIN: &str = "throughline.dead_letter.origin";
+/// `true`: a program set the record aside, to be tried again.
+pub const RETRY: &str = "throughline.retry";
+/// The record that it was, `topic:partition:offset`.
+pub const RETRY_ORIGIN: &str = "throughline.retry.origin";
 /// Class of the exception that it was given up for, as its headers say.
 pub const EXCEPTION_TYPE: &str = "exception.type";
 /// [`PARTIAL`] where the trace is not recorded as a whole: earlier hops may be missing.

@@ -235,6 +235,7 @@ async fn a_record_we_gave_context_is_created_under_the_id_on_the_wire_and_sent()
 
 fn letter(topic: &str, offset: i64) -> Option<Box<DeadLetter>> {
     Some(Box::new(DeadLetter {
+        retry: false,
         origin: Some(Position::new(topic, 0, offset)),
         exception_class: Some("org.acme.E".into()),
     }))
@@ -287,6 +288,16 @@ async fn a_dead_letter_is_linked_to_what_it_was_where_that_has_a_context() {
         let at = attribute(letter, semconv::ORIGIN).unwrap().to_string();
         assert!(at.starts_with("orders:0:"), "{at}");
     }
+    let mut again = made(4);
+    if let Some(letter) = &mut again.dead_letter {
+        letter.retry = true;
+    }
+    let all = spans(vec![event(1_007, sent(ACKNOWLEDGED, vec![again]))]);
+    let aside = all.last().unwrap();
+    assert_eq!(attribute(aside, semconv::RETRY), Some(&true.into()));
+    assert_eq!(attribute(aside, semconv::DEAD_LETTER), None);
+    let origin = attribute(aside, semconv::RETRY_ORIGIN).map(ToString::to_string);
+    assert_eq!(origin.as_deref(), Some("orders:0:4"));
     let refused = PublishOutcome::Failed(crate::event::Failure {
         name: "NOT_LEADER_OR_FOLLOWER",
         class: crate::event::FaultClass::Broker,

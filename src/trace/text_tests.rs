@@ -39,6 +39,7 @@ fn tree() -> (Tree, Reading) {
     let mut dead = record("payments.DLT", 4, 2, 1, 12);
     dead.record_ms = START + 100;
     dead.dead_letter = Some(DeadLetter {
+        retry: false,
         origin: Some(Position::new("payments", 0, 1)),
         exception_class: Some("org.acme.CardDeclined".to_owned()),
     });

@@ -53,6 +53,7 @@ fn sent(topic: &str, own: u8, parent: u8, at: i64) -> Observed {
 fn letter(topic: &str, origin: Option<&str>) -> Option<DeadLetter> {
     assert_ne!(Some(topic), origin);
     Some(DeadLetter {
+        retry: false,
         origin: origin.map(|topic| Position::new(topic, 0, 0)),
         exception_class: None,
     })

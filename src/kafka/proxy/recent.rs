@@ -287,7 +287,7 @@ pub(crate) fn carried<'r>(record: &Record<'r>, names: &CorrelationNames) -> Carr
     Carried::read(headers(record), names)
 }
 
-/// What a record about to be sent was before its program gave up on it. Where its trace is not recorded it is looked at only
+/// What a record about to be sent was before its program gave up on it, or set it aside. Where its trace is not recorded it is looked at only
 /// in a topic that is `named` for it.
 pub(crate) fn dead_letter(
     topic: &str,
@@ -298,7 +298,7 @@ pub(crate) fn dead_letter(
     if !named && !sampled {
         return None;
     }
-    DeadLetter::read(topic, headers(record)).map(Box::new)
+    DeadLetter::set_aside(topic, headers(record)).map(Box::new)
 }
 
 /// Where a record that is looked at belongs: among those whose trace is recorded, or kept in case that something goes wrong.
