@@ -235,6 +235,55 @@ fn truth(record: &Record) -> Truth {
 }
 
 #[test]
+fn what_is_joined_is_linked_to_all_that_it_may_come_from() {
+    let stage = Stage::start();
+    let count = COUNT.to_string();
+    for topic in ["raw", "kept", "keyed", "joined"] {
+        stage.kafka.create_topic(topic, 6);
+    }
+    let run = |service: &str, shape: &str, rest: &[&str], client: Client| {
+        let spec = ThroughlineSpec::new(&stage.kafka.bootstrap(Listener::Plaintext))
+            .mode("inject")
+            .set("lineage.business_ids", "[{json: /order}]");
+        let collector = stage.collector.grpc();
+        let sidecar = Throughline::start(stage::traced(spec, service, &collector, "grpc"));
+        pipe(&sidecar, shape, rest, client);
+        sidecar.terminate();
+    };
+    let first = ["--member", "raw", "--into", "raw", "--count", &count];
+    run("source", "source", &first, Client::FranzGo);
+    for (shape, made, client) in [
+        ("one-to-one", "kept", Client::Java),
+        ("rekey", "keyed", Client::Librdkafka),
+    ] {
+        let from = ["--topic", "raw", "--group", made, "--member", made];
+        let into = ["--into", made, "--until", &count];
+        run(made, shape, &[&from[..], &into].concat(), client);
+    }
+    let from = ["--topic", "kept", "--also", "keyed"];
+    let who = ["--group", "joins", "--member", "joined"];
+    let into = ["--into", "joined", "--until", &count];
+    let join = [&from[..], &who, &into].concat();
+    run("joined", "fan-in", &join, Client::FranzGo);
+
+    let mut by_id: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for topic in ["kept", "keyed"] {
+        let log = stage.log(topic);
+        for span in stage.spans(topic, "create") {
+            by_id.insert(truth(&log[&position(&span)]).id, own(&span));
+        }
+    }
+    let log = stage.log("joined");
+    for span in stage.spans("joined", "create") {
+        let parents = truth(&log[&position(&span)]).parents;
+        let wanted: BTreeSet<_> = parents.iter().map(|id| by_id[id].clone()).collect();
+        let linked: BTreeSet<_> = span.links.iter().cloned().collect();
+        assert_eq!(linked, wanted, "{span:?}");
+        assert_eq!(span.links.len(), 2, "none twice: {span:?}");
+    }
+}
+
+#[test]
 fn every_record_of_a_transaction_is_linked_to_all_that_the_transaction_read() {
     let stage = Stage::start();
     stage.kafka.create_topic("raw", 6);

@@ -132,6 +132,8 @@ pub struct Traced {
     pub tombstone: bool,
     /// The delivered record it comes from, as far as this sidecar found out.
     pub origin: Option<Box<Origin>>,
+    /// Others that it may come from as well, or instead.
+    pub candidates: Candidates,
     /// What it was before a program gave up on it, where it is sent as a dead letter.
     pub dead_letter: Option<Box<DeadLetter>>,
 }
@@ -160,6 +162,7 @@ impl Traced {
             body_bytes: 0,
             tombstone: false,
             origin: None,
+            candidates: Candidates::default(),
             dead_letter: None,
         }
     }
@@ -214,6 +217,24 @@ pub struct Origin {
     pub context: Traceparent,
     /// How sure the evidence is, 0 to 1.
     pub confidence: f64,
+}
+
+/// A delivered record that another one may come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// What speaks for it.
+    pub evidence: Evidence,
+    /// The record.
+    pub origin: Origin,
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Candidates {
+    /// The newest of each kind of evidence first.
+    pub linked: Vec<Candidate>,
+    /// How many more there are.
+    pub more: u32,
 }
 
 /// What was added to the records of one partition in a publish request.

@@ -17,9 +17,10 @@ pub use counters::{
     FrameMode,
 };
 pub use facts::{
-    BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Descent, Example, Facts, Injection,
-    Membership, MembershipChange, Origin, PartitionSet, Positions, Produced, ProducedPart,
-    ProducerSequence, PublishOutcome, Settled, SettledPart, SpanIds, TopicSeen, Traced,
+    BatchFact, BatchKind, Candidate, Candidates, Codec, Delivered, DeliveredPart, Descent, Example,
+    Facts, Injection, Membership, MembershipChange, Origin, PartitionSet, Positions, Produced,
+    ProducedPart, ProducerSequence, PublishOutcome, Settled, SettledPart, SpanIds, TopicSeen,
+    Traced,
 };
 
 /// A name that came from outside (topic, group, client): shared, never copied per event.

@@ -4,6 +4,8 @@
 //! injection asks before a record is sent, so a record the program made from another is never asked for too early. Bounded
 //! by number and age. Must not hold a record's bytes.
 
+mod candidates;
+
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
@@ -311,13 +313,7 @@ impl Deliveries {
     pub fn parent(&self, topic: &Name, produced: Produced<'_>, now: Instant) -> Option<Parent> {
         let mut index = self.lock();
         index.expire(now, &self.settings);
-        let marks = Marks {
-            target: self.hasher.hash_one(topic),
-            key: produced.key.map(|key| self.hasher.hash_one(key)),
-            correlation: produced.correlation.map(|id| self.hasher.hash_one(id)),
-            business: produced.business,
-            now,
-        };
+        let marks = self.marks(topic, produced, now);
         let Some((evidence, id)) = index.evidence(&marks, self.settings.window) else {
             index.count_uncertain(&marks);
             return None;
@@ -340,6 +336,16 @@ impl Deliveries {
             offset: entry.offset,
             evidence,
         })
+    }
+
+    fn marks<'p>(&self, topic: &Name, produced: Produced<'p>, now: Instant) -> Marks<'p> {
+        Marks {
+            target: self.hasher.hash_one(topic),
+            key: produced.key.map(|key| self.hasher.hash_one(key)),
+            correlation: produced.correlation.map(|id| self.hasher.hash_one(id)),
+            business: produced.business,
+            now,
+        }
     }
 
     /// Records remembered.

@@ -162,6 +162,51 @@ async fn a_key_that_two_unclaimed_records_have_names_none() {
 }
 
 #[tokio::test]
+async fn what_may_be_the_parent_and_is_not_certain_is_a_candidate() {
+    let mut program = Program::new(Settings::default());
+    let candidates = |program: &Program, topic: &str, key: &str, parent| {
+        let produced = Produced {
+            key: Some(key.as_bytes()),
+            correlation: None,
+            business: &[],
+        };
+        let topic = topic.into();
+        let found = program
+            .deliveries
+            .candidates(&topic, produced, parent, Instant::now());
+        let all = found.linked.iter();
+        let offsets: Vec<_> = all.map(|c| (c.origin.offset, c.evidence)).collect();
+        (offsets, found.more)
+    };
+    let a = program.is_given("orders", Some("a"), None);
+    let b = program.is_given("stock", Some("a"), None);
+    // The same record again is no other one.
+    program.is_given_again("stock", Some("a"), None, b);
+    assert_eq!(program.sends("joined", Some("a"), None), None);
+    let key = |offset| (offset, Evidence::Key);
+    let both = (vec![key(b), key(a)], 0);
+    assert_eq!(candidates(&program, "joined", "a", None), both);
+    let parent = Program::context(b).span_id;
+    assert_eq!(
+        candidates(&program, "joined", "a", Some(parent)).0,
+        [key(a)]
+    );
+    // Where one is certain there are no others.
+    let c = program.is_given("orders", Some("c"), None);
+    assert_eq!(program.sends("joined", Some("c"), None), Some(key(c)));
+    assert_eq!(candidates(&program, "joined", "c", None), (vec![], 0));
+    let sole = Program::new(Settings::default());
+    sole.is_given_again("orders", Some("x"), None, 7);
+    let alone = (vec![(7, Evidence::SoleInFlight)], 0);
+    assert_eq!(candidates(&sole, "joined", "y", None), alone);
+    for _ in 0..20 {
+        program.is_given("orders", Some("many"), None);
+    }
+    let (linked, more) = candidates(&program, "joined", "many", None);
+    assert_eq!((linked.len(), more), (8, 12));
+}
+
+#[tokio::test]
 async fn a_record_delivered_twice_is_one_candidate() {
     let mut program = Program::new(Settings::default());
     let a = program.is_given("orders", Some("a"), None);

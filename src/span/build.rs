@@ -16,7 +16,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::semconv;
 use crate::{
-    event::{DeliveredPart, Name, Stamp, Traced},
+    event::{Candidate, DeliveredPart, Name, Stamp, Traced},
     propagation::{self, DeadLetter, IdSource, Traceparent},
 };
 
@@ -120,6 +120,15 @@ impl Builder {
             let at = (&*origin.topic, origin.partition, origin.offset);
             span.links.links.push(link_to(&origin.context, at));
         }
+        for Candidate { evidence, origin } in &record.candidates.linked {
+            let at = (&*origin.topic, origin.partition, origin.offset);
+            let mut link = link_to(&origin.context, at);
+            let evidence = KeyValue::new(semconv::EVIDENCE, evidence.as_str());
+            let confidence = KeyValue::new(semconv::CONFIDENCE, origin.confidence);
+            link.attributes.extend([evidence, confidence]);
+            span.links.links.push(link);
+        }
+        span.links.dropped_count = record.candidates.more;
         span
     }
 

@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::*;
 use crate::{
-    event::{Codec, Injection, Origin, ProducedPart, Side},
+    event::{Candidates, Codec, Injection, Origin, ProducedPart, Side},
     propagation::{DeadLetter, Evidence, Position, Sent, Traceparent},
 };
 
@@ -42,6 +42,7 @@ fn traced(offset: i64, context: Traceparent) -> Traced {
         body_bytes: 9,
         tombstone: false,
         origin: None,
+        candidates: Candidates::default(),
         dead_letter: None,
     }
 }

@@ -13,7 +13,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    event::{Name, Origin, ProducedPart, PublishOutcome, Reservation, Stamp, Traced},
+    event::{Candidates, Name, Origin, ProducedPart, PublishOutcome, Reservation, Stamp, Traced},
     kafka::wire::record::Records,
     lineage::Parent,
     propagation::{DeadLetter, Evidence, Sampling, Sent, Traceparent, is_dead_letter_topic},
@@ -146,6 +146,7 @@ impl Noted {
             body_bytes: self.body_bytes,
             tombstone: self.tombstone,
             origin: self.origin,
+            candidates: Candidates::default(),
             dead_letter: self.dead_letter,
         }
     }

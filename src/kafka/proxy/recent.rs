@@ -16,12 +16,12 @@ use tokio::time::Instant;
 
 use super::{settings::LineageSettings, shared::Shared};
 use crate::{
-    event::{Name, Stamp, Traced},
+    event::{Candidates, Name, Stamp, Traced},
     kafka::wire::record::{Record, Records},
     lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced},
     propagation::{
-        Carried, CorrelationNames, DeadLetter, RANDOMNESS_MAX, SENT_MEMBER, Sampling, Traceparent,
-        derive,
+        Carried, CorrelationNames, DeadLetter, RANDOMNESS_MAX, SENT_MEMBER, Sampling, SpanId,
+        Traceparent, derive,
     },
 };
 
@@ -269,6 +269,23 @@ impl Recent {
         self.deliveries.parent(topic, produced, now)
     }
 
+    /// What a record about to be sent may come from besides its parent.
+    pub(crate) fn candidates(
+        &self,
+        topic: &Name,
+        record: &Record<'_>,
+        carried: &Carried<'_>,
+        (parent, now): (Option<SpanId>, Instant),
+    ) -> Candidates {
+        let business = self.business_of(record);
+        let produced = Produced {
+            key: record.key,
+            correlation: carried.correlation_id,
+            business: &business,
+        };
+        self.deliveries.candidates(topic, produced, parent, now)
+    }
+
     /// The program has settled everything before `offset`.
     pub(crate) fn settled(&self, topic: &Name, partition: i32, offset: i64) {
         self.deliveries.settled(topic, partition, offset);
@@ -334,6 +351,7 @@ pub(crate) fn seen(
         body_bytes: record.value.map_or(0, <[u8]>::len),
         tombstone: record.value.is_none(),
         origin: None,
+        candidates: Candidates::default(),
         dead_letter: None,
     }
 }

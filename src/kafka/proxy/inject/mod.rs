@@ -33,8 +33,8 @@ use super::{
 };
 use crate::{
     event::{
-        Codec, Descent, Injection, Name, ProducedPart, ProducerSequence, Reservation, Stamp,
-        Traced, UNRESOLVED,
+        Candidates, Codec, Descent, Injection, Name, ProducedPart, ProducerSequence, Reservation,
+        Stamp, Traced, UNRESOLVED,
     },
     kafka::wire::{
         batch::BatchHeader,
@@ -48,7 +48,7 @@ use crate::{
     },
     lineage::Parent,
     propagation::{
-        Carried, DeadLetter, Evidence, HeaderChoice, IdSource, NewContext, Sampling, Sent,
+        Carried, DeadLetter, Evidence, HeaderChoice, IdSource, NewContext, Sampling, Sent, SpanId,
         Traceparent, is_dead_letter_topic,
     },
 };
@@ -543,6 +543,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
             at: 0,
             now: at.mono,
             keeps_first: recent.traces(),
+            transactional: header.is_some_and(BatchHeader::is_transactional),
             traced: Vec::new(),
             unrecorded: None,
             descent: Vec::new(),
@@ -600,6 +601,8 @@ struct Writer<'w> {
     now: Instant,
     /// The first record is reported even where its trace is not recorded.
     keeps_first: bool,
+    /// The batch is part of a transaction.
+    transactional: bool,
     traced: Vec<Traced>,
     unrecorded: Option<Box<Traced>>,
     descent: Vec<Descent>,
@@ -673,6 +676,21 @@ impl Ancestry<'_> {
 }
 
 impl Writer<'_> {
+    /// What a record may come from besides its parent; what a transaction writes is linked to all that it read.
+    fn candidates(
+        &self,
+        record: &Record<'_>,
+        carried: &Carried<'_>,
+        parent: Option<SpanId>,
+    ) -> Candidates {
+        match &self.lineage {
+            Ancestry::New {
+                recent, topic, now, ..
+            } if !self.transactional => recent.candidates(topic, record, carried, (parent, *now)),
+            _ => Candidates::default(),
+        }
+    }
+
     fn write(&mut self, record: &Record<'_>, new: &mut NewHeaders) {
         let number = self.number;
         self.number = number.wrapping_add(1);
@@ -725,8 +743,14 @@ impl Writer<'_> {
         let letter = |sampled| dead_letter(&self.topic, self.dead_letters, sampled, record);
         let anyway = at == 0 && self.keeps_first;
         let told = reported(at, record, &carried, (&context, parent), letter, anyway);
-        let writes = self.settings.headers != HeaderChoice::Correlation;
-        if let Some(told) = told.filter(|told| writes || !told.written) {
+        let (writes, parent) = (
+            self.settings.headers != HeaderChoice::Correlation,
+            parent.map(|p| p.context.span_id),
+        );
+        if let Some(mut told) = told.filter(|told| writes || !told.written) {
+            if told.written && told.context.sampled {
+                told.candidates = self.candidates(record, &carried, parent);
+            }
             report(told, &mut self.traced, &mut self.unrecorded);
         }
     }
