@@ -86,6 +86,10 @@ pub struct Produced<'r> {
     pub business: &'r [u64],
 }
 
+/// A topic that records are sent to.
+#[derive(Debug, Clone, Copy)]
+pub struct Target(u64);
+
 /// The delivered record that another one comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parent {
@@ -308,12 +312,18 @@ impl Deliveries {
         self.lock().settle(topic, partition, offset);
     }
 
-    /// The parent of a record that is about to be sent to `topic`, where the evidence is good enough.
+    /// A topic that records are about to be sent to.
     #[must_use]
-    pub fn parent(&self, topic: &Name, produced: Produced<'_>, now: Instant) -> Option<Parent> {
+    pub fn target(&self, topic: &Name) -> Target {
+        Target(self.hasher.hash_one(topic))
+    }
+
+    /// The parent of a record that is about to be sent, where the evidence is good enough.
+    #[must_use]
+    pub fn parent(&self, target: Target, produced: Produced<'_>, now: Instant) -> Option<Parent> {
+        let marks = self.marks(target, produced, now);
         let mut index = self.lock();
         index.expire(now, &self.settings);
-        let marks = self.marks(topic, produced, now);
         let Some((evidence, id)) = index.evidence(&marks, self.settings.window) else {
             index.count_uncertain(&marks);
             return None;
@@ -338,9 +348,9 @@ impl Deliveries {
         })
     }
 
-    fn marks<'p>(&self, topic: &Name, produced: Produced<'p>, now: Instant) -> Marks<'p> {
+    fn marks<'p>(&self, target: Target, produced: Produced<'p>, now: Instant) -> Marks<'p> {
         Marks {
-            target: self.hasher.hash_one(topic),
+            target: target.0,
             key: produced.key.map(|key| self.hasher.hash_one(key)),
             correlation: produced.correlation.map(|id| self.hasher.hash_one(id)),
             business: produced.business,

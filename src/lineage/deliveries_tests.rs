@@ -80,9 +80,8 @@ impl Program {
             correlation,
             business: &[],
         };
-        let parent = self
-            .deliveries
-            .parent(&topic.into(), produced, Instant::now())?;
+        let target = self.deliveries.target(&topic.into());
+        let parent = self.deliveries.parent(target, produced, Instant::now())?;
         let of = (0..self.next).find(|of| parent.context == Self::context(*of));
         Some((of.unwrap(), parent.evidence))
     }
@@ -170,10 +169,9 @@ async fn what_may_be_the_parent_and_is_not_certain_is_a_candidate() {
             correlation: None,
             business: &[],
         };
-        let topic = topic.into();
-        let found = program
-            .deliveries
-            .candidates(&topic, produced, parent, Instant::now());
+        let deliveries = &program.deliveries;
+        let target = deliveries.target(&topic.into());
+        let found = deliveries.candidates(target, produced, parent, Instant::now());
         let all = found.linked.iter();
         let offsets: Vec<_> = all.map(|c| (c.origin.offset, c.evidence)).collect();
         (offsets, found.more)
@@ -455,7 +453,7 @@ proptest! {
             let mut in_work = kept.iter().filter(|(.., in_work)| *in_work);
             let only = in_work.next().filter(|_| in_work.next().is_none());
             let sent = Produced { key: None, correlation: None, business: &[] };
-            let named = deliveries.parent(&"payments".into(), sent, Instant::now());
+            let named = deliveries.parent(deliveries.target(&"payments".into()), sent, Instant::now());
             let named = named.map(|parent| (parent.partition, parent.offset, true));
             prop_assert_eq!(named, only.copied());
         }

@@ -12,5 +12,5 @@ mod graph;
 mod ids;
 
 pub use business::{BusinessId, BusinessIds};
-pub use deliveries::{Batch, Delivered, Deliveries, Parent, Produced, Settings};
+pub use deliveries::{Batch, Delivered, Deliveries, Parent, Produced, Settings, Target};
 pub use graph::{Edge, Graph, Sighting};

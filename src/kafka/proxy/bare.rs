@@ -163,7 +163,10 @@ fn read(
     let recent = &shared.recent;
     let records = Records::open(batch.bytes, recent.body_bytes()).ok()?;
     let lineage = !recent.is_empty();
-    let dead_letters = is_dead_letter_topic(batch.topic);
+    let (target, dead_letters) = (
+        recent.target(batch.topic),
+        is_dead_letter_topic(batch.topic),
+    );
     let mut found = found.into_iter();
     let mut bare = Vec::new();
     for (number, record) in records.iter().enumerate() {
@@ -190,7 +193,7 @@ fn read(
         }
         let parent = match known {
             Some(known) => known,
-            None if lineage => recent.parent(batch.topic, &record, &carried, batch.at.mono),
+            None if lineage => recent.parent(target, &record, &carried, batch.at.mono),
             None => None,
         };
         descend(&mut part.descent, parent.as_ref(), batch.at.mono);

@@ -18,7 +18,7 @@ use super::{settings::LineageSettings, shared::Shared};
 use crate::{
     event::{Candidates, Name, Stamp, Traced},
     kafka::wire::record::{Record, Records},
-    lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced},
+    lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced, Target},
     propagation::{
         Carried, CorrelationNames, DeadLetter, RANDOMNESS_MAX, SENT_MEMBER, Sampling, SpanId,
         Traceparent, derive,
@@ -252,10 +252,15 @@ impl Recent {
         self.deliveries.is_empty()
     }
 
+    /// A topic that records are about to be sent to.
+    pub(crate) fn target(&self, topic: &Name) -> Target {
+        self.deliveries.target(topic)
+    }
+
     /// The parent of a record about to be sent.
     pub(crate) fn parent(
         &self,
-        topic: &Name,
+        target: Target,
         record: &Record<'_>,
         carried: &Carried<'_>,
         now: Instant,
@@ -266,13 +271,13 @@ impl Recent {
             correlation: carried.correlation_id,
             business: &business,
         };
-        self.deliveries.parent(topic, produced, now)
+        self.deliveries.parent(target, produced, now)
     }
 
     /// What a record about to be sent may come from besides its parent.
     pub(crate) fn candidates(
         &self,
-        topic: &Name,
+        target: Target,
         record: &Record<'_>,
         carried: &Carried<'_>,
         (parent, now): (Option<SpanId>, Instant),
@@ -283,7 +288,7 @@ impl Recent {
             correlation: carried.correlation_id,
             business: &business,
         };
-        self.deliveries.candidates(topic, produced, parent, now)
+        self.deliveries.candidates(target, produced, parent, now)
     }
 
     /// The program has settled everything before `offset`.

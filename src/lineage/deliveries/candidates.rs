@@ -4,7 +4,7 @@
 
 use tokio::time::Instant;
 
-use super::{CANDIDATES_MAX, Deliveries, Index, Marks, Produced, confidence};
+use super::{CANDIDATES_MAX, Deliveries, Index, Marks, Produced, Target, confidence};
 use crate::{
     event::{Candidate, Candidates, Name, Origin},
     lineage::ids::Ids,
@@ -15,19 +15,19 @@ use crate::{
 const LINKED_MAX: usize = 8;
 
 impl Deliveries {
-    /// Records that one about to be sent to `topic` may come from besides `parent`, newest first: something speaks for them,
+    /// Records that one about to be sent may come from besides `parent`, newest first: something speaks for them,
     /// and nothing was sent for them to this topic yet.
     #[must_use]
     pub fn candidates(
         &self,
-        topic: &Name,
+        target: Target,
         produced: Produced<'_>,
         parent: Option<SpanId>,
         now: Instant,
     ) -> Candidates {
         let index = self.lock();
         let mut found = Candidates::default();
-        for (evidence, id) in index.hints(&self.marks(topic, produced, now)) {
+        for (evidence, id) in index.hints(&self.marks(target, produced, now)) {
             let Some(entry) = index.peek(id) else {
                 continue;
             };

@@ -46,7 +46,7 @@ use crate::{
         record::Record,
         splice::Splice,
     },
-    lineage::Parent,
+    lineage::{Parent, Target},
     propagation::{
         Carried, DeadLetter, Evidence, HeaderChoice, IdSource, NewContext, Sampling, Sent, SpanId,
         Traceparent, is_dead_letter_topic,
@@ -499,7 +499,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         } else {
             Ancestry::New {
                 recent,
-                topic: Name::clone(name),
+                target: recent.target(name),
                 now: at.mono,
                 found: Vec::new(),
             }
@@ -636,7 +636,7 @@ enum Ancestry<'w> {
     /// To be found, record by record.
     New {
         recent: &'w Recent,
-        topic: Name,
+        target: Target,
         now: Instant,
         found: Parents,
     },
@@ -653,7 +653,7 @@ impl Ancestry<'_> {
             Self::None => None,
             Self::New {
                 recent,
-                topic,
+                target,
                 now,
                 found,
             } => {
@@ -661,7 +661,7 @@ impl Ancestry<'_> {
                 let parent = if carried.is_traced() {
                     None
                 } else {
-                    recent.parent(topic, record, carried, *now)
+                    recent.parent(*target, record, carried, *now)
                 };
                 found.push(parent);
                 found.last().and_then(Option::as_ref)
@@ -685,8 +685,11 @@ impl Writer<'_> {
     ) -> Candidates {
         match &self.lineage {
             Ancestry::New {
-                recent, topic, now, ..
-            } if !self.transactional => recent.candidates(topic, record, carried, (parent, *now)),
+                recent,
+                target,
+                now,
+                ..
+            } if !self.transactional => recent.candidates(*target, record, carried, (parent, *now)),
             _ => Candidates::default(),
         }
     }
