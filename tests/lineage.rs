@@ -217,6 +217,8 @@ async fn a_delivered_record_without_context_is_known_by_its_position() {
 #[tokio::test]
 async fn where_records_that_cannot_be_edited_come_from_is_known_all_the_same() {
     const TOO_LARGE: i16 = 10;
+    const NOT_ENOUGH_REPLICAS: i16 = 19;
+    const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
     let mut program = Program::new().await;
     let (_, raw) = program.sends_one("orders", record("k", 10)).await;
     let large = produce(&[("payments", 0, batch(&[record("k", 50_000)]))]);
@@ -238,6 +240,19 @@ async fn where_records_that_cannot_be_edited_come_from_is_known_all_the_same() {
     let last = seen.last().unwrap();
     assert_eq!(last.injection, skipped("too_large"));
     assert_eq!(last.from, [(Some("orders".into()), Evidence::Key, 1)]);
+    // Refused for good it has no position, and an id all the same; what is tried again may get a position yet.
+    for (error, named) in [
+        (NOT_ENOUGH_REPLICAS, false),
+        (TOPIC_AUTHORIZATION_FAILED, true),
+    ] {
+        let before = line.produced(0).await.len();
+        line.send(62, &large).await;
+        let (id, _) = line.received().await;
+        line.answer(id, &[("payments", 0, error)]).await;
+        line.answered().await;
+        let seen = line.produced(before + 1).await;
+        assert_eq!(seen.last().unwrap().unrecorded, named, "{error}");
+    }
 }
 
 #[tokio::test]

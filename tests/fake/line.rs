@@ -134,6 +134,8 @@ pub struct Seen {
     pub acknowledged: bool,
     /// Where its records come from, and how many.
     pub from: Vec<(Option<String>, Evidence, u64)>,
+    /// A record is named whose trace is not recorded.
+    pub unrecorded: bool,
 }
 
 impl Seen {
@@ -142,6 +144,7 @@ impl Seen {
             topic: part.topic.to_string(),
             injection: part.injection,
             acknowledged: matches!(part.outcome, PublishOutcome::Acknowledged { .. }),
+            unrecorded: part.unrecorded.is_some(),
             from: part
                 .descent
                 .iter()

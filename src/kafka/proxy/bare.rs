@@ -94,11 +94,12 @@ impl Bare {
     }
 
     /// The records are where the broker says: reports those that are sampled, in their partition's part. Of a publish that
-    /// failed it reports the first, under ids that stand for nothing but that.
+    /// failed for good it reports the first, under ids that stand for nothing but that.
     pub(crate) fn name(self, part: &mut ProducedPart, cluster: &str, inject: &Injector) {
         let base_offset = match part.outcome {
             PublishOutcome::Acknowledged { base_offset, .. } if base_offset >= 0 => base_offset,
-            PublishOutcome::Failed(_) => {
+            // What may be tried again may get a position yet.
+            PublishOutcome::Failed(failure) if !failure.retriable => {
                 let first = self.records.into_iter().next();
                 let context = inject.fresh();
                 if let (Some(first), Some(context)) = (first, context) {
