@@ -80,6 +80,37 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+#[cfg(test)]
+impl Event {
+    /// A request of `app` to `kafka-1:9092` that was answered after 5 ms, and what came of it.
+    pub(crate) fn answered(wall_ms: i64, facts: Facts) -> Self {
+        let at = Stamp {
+            mono: Instant::now(),
+            wall_ms,
+        };
+        let connection = Connection {
+            id: 1,
+            peer: ([127, 0, 0, 1], 1).into(),
+            broker: "0".into(),
+            broker_address: "kafka-1:9092".into(),
+            opened: at,
+        };
+        Self {
+            at,
+            connection: Arc::new(connection),
+            client: "app".into(),
+            kind: EventKind::Answered(Answer {
+                operation: "Produce",
+                time_limit: None,
+                duration: Duration::from_millis(5),
+                throttle: Duration::ZERO,
+                error: None,
+                facts,
+            }),
+        }
+    }
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum EventKind {

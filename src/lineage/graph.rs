@@ -325,37 +325,7 @@ fn ratio(records: u64, seconds: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{
-        Answer, Codec, Connection, Descent, Injection, ProducedPart, PublishOutcome, SettledPart,
-        Stamp,
-    };
-
-    fn event(facts: Facts) -> Event {
-        let at = Stamp {
-            mono: Instant::now(),
-            wall_ms: 7,
-        };
-        let connection = Connection {
-            id: 1,
-            peer: ([127, 0, 0, 1], 1).into(),
-            broker: "0".into(),
-            broker_address: "kafka-1:9092".into(),
-            opened: at,
-        };
-        Event {
-            at,
-            connection: Arc::new(connection),
-            client: "app".into(),
-            kind: EventKind::Answered(Answer {
-                operation: "",
-                time_limit: None,
-                duration: Duration::ZERO,
-                throttle: Duration::ZERO,
-                error: None,
-                facts,
-            }),
-        }
-    }
+    use crate::event::{Codec, Descent, Injection, ProducedPart, PublishOutcome, SettledPart};
 
     /// `roots` records without a parent, and one that has one.
     fn wrote(to: &str, roots: u64) -> Event {
@@ -365,33 +335,36 @@ mod tests {
             records,
             waited: Duration::from_secs(2),
         };
-        event(Facts::Produced(Produced {
-            acks: -1,
-            transactional: true,
-            parts: vec![ProducedPart {
-                topic: to.into(),
-                partition: 0,
-                batches: 1,
-                records: roots + 1,
-                bytes: 1,
-                codec: Codec::None,
-                transaction: Some(4),
-                sequence: None,
-                base_timestamp_ms: 0,
-                max_timestamp_ms: 0,
-                outcome: PublishOutcome::Acknowledged {
-                    base_offset: 0,
-                    log_append_ms: None,
-                },
-                injection: Injection::default(),
-                traced: Vec::new(),
-                unrecorded: None,
-                descent: vec![
-                    descent(None, Evidence::Root, roots),
-                    descent(Some("orders"), Evidence::Key, 1),
-                ],
-            }],
-        }))
+        Event::answered(
+            7,
+            Facts::Produced(Produced {
+                acks: -1,
+                transactional: true,
+                parts: vec![ProducedPart {
+                    topic: to.into(),
+                    partition: 0,
+                    batches: 1,
+                    records: roots + 1,
+                    bytes: 1,
+                    codec: Codec::None,
+                    transaction: Some(4),
+                    sequence: None,
+                    base_timestamp_ms: 0,
+                    max_timestamp_ms: 0,
+                    outcome: PublishOutcome::Acknowledged {
+                        base_offset: 0,
+                        log_append_ms: None,
+                    },
+                    injection: Injection::default(),
+                    traced: Vec::new(),
+                    unrecorded: None,
+                    descent: vec![
+                        descent(None, Evidence::Root, roots),
+                        descent(Some("orders"), Evidence::Key, 1),
+                    ],
+                }],
+            }),
+        )
     }
 
     fn read(topics: &[&str]) -> Event {
@@ -401,20 +374,26 @@ mod tests {
             offset: 1,
             error: None,
         };
-        event(Facts::Settled(Settled {
-            group: "g".into(),
-            member: "m".into(),
-            transaction: Some(4),
-            parts: topics.iter().map(part).collect(),
-        }))
+        Event::answered(
+            7,
+            Facts::Settled(Settled {
+                group: "g".into(),
+                member: "m".into(),
+                transaction: Some(4),
+                parts: topics.iter().map(part).collect(),
+            }),
+        )
     }
 
     /// From, records and evidence of the edges to `payments`, after a transaction that read these topics.
     fn edges(topics: &[&str], committed: bool) -> Vec<(Option<String>, u64, String)> {
-        let ended = event(Facts::TransactionEnded {
-            producer_id: 4,
-            committed,
-        });
+        let ended = Event::answered(
+            7,
+            Facts::TransactionEnded {
+                producer_id: 4,
+                committed,
+            },
+        );
         let mut graph = Graph::default();
         for event in [wrote("payments", 3), read(topics), ended] {
             graph.take(&event);

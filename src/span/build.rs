@@ -16,7 +16,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::semconv;
 use crate::{
-    event::{Candidate, DeliveredPart, Name, Stamp, Traced},
+    event::{Candidate, DeliveredPart, Name, Origin, Stamp, Traced},
     propagation::{self, DeadLetter, IdSource, Traceparent},
 };
 
@@ -117,12 +117,10 @@ impl Builder {
         }
         if let Some(origin) = &record.origin {
             put(&mut span, semconv::CONFIDENCE, origin.confidence);
-            let at = (&*origin.topic, origin.partition, origin.offset);
-            span.links.links.push(link_to(&origin.context, at));
+            span.links.links.push(link_to_origin(origin));
         }
         for Candidate { evidence, origin } in &record.candidates.linked {
-            let at = (&*origin.topic, origin.partition, origin.offset);
-            let mut link = link_to(&origin.context, at);
+            let mut link = link_to_origin(origin);
             let evidence = KeyValue::new(semconv::EVIDENCE, evidence.as_str());
             let confidence = KeyValue::new(semconv::CONFIDENCE, origin.confidence);
             link.attributes.extend([evidence, confidence]);
@@ -366,6 +364,11 @@ pub(super) fn link_to(context: &Traceparent, (topic, partition, offset): (&str, 
         KeyValue::new(semconv::OFFSET, offset),
     ];
     link
+}
+
+fn link_to_origin(origin: &Origin) -> Link {
+    let at = (&*origin.topic, origin.partition, origin.offset);
+    link_to(&origin.context, at)
 }
 
 fn link(to: &Traceparent) -> Link {

@@ -1,6 +1,6 @@
 //! Events in, spans out.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use opentelemetry::{Value, trace::SpanKind};
 use opentelemetry_sdk::trace::SpanData;
@@ -44,33 +44,6 @@ fn traced(offset: i64, context: Traceparent) -> Traced {
         origin: None,
         candidates: Candidates::default(),
         dead_letter: None,
-    }
-}
-
-fn event(at_ms: i64, facts: Facts) -> Event {
-    let at = Stamp {
-        mono: Instant::now(),
-        wall_ms: at_ms,
-    };
-    let connection = Connection {
-        id: 1,
-        peer: ([127, 0, 0, 1], 1).into(),
-        broker: "0".into(),
-        broker_address: "kafka-1:9092".into(),
-        opened: at,
-    };
-    Event {
-        at,
-        connection: Arc::new(connection),
-        client: "app".into(),
-        kind: EventKind::Answered(Answer {
-            operation: "Produce",
-            time_limit: None,
-            duration: Duration::from_millis(5),
-            throttle: Duration::ZERO,
-            error: None,
-            facts,
-        }),
     }
 }
 
@@ -179,7 +152,10 @@ fn written(own: Traceparent, parent: Traceparent) -> Traced {
 async fn a_record_we_gave_context_is_created_under_the_id_on_the_wire_and_sent() {
     let (own, parent) = (context(1), context(0));
     let record = written(own, parent);
-    let all = spans(vec![event(1_007, sent(ACKNOWLEDGED, vec![record]))]);
+    let all = spans(vec![Event::answered(
+        1_007,
+        sent(ACKNOWLEDGED, vec![record]),
+    )]);
     let [create, send] = &all[..] else {
         panic!("{all:?}");
     };
@@ -267,7 +243,10 @@ async fn a_dead_letter_is_linked_to_what_it_was_where_that_has_a_context() {
         (unsampled, true, true),
     ] {
         let of = record.context;
-        let all = spans(vec![event(1_007, sent(ACKNOWLEDGED, vec![record]))]);
+        let all = spans(vec![Event::answered(
+            1_007,
+            sent(ACKNOWLEDGED, vec![record]),
+        )]);
         let letter = all.last().unwrap();
         assert_eq!(
             (letter.name.as_ref(), &letter.span_kind),
@@ -293,7 +272,10 @@ async fn a_dead_letter_is_linked_to_what_it_was_where_that_has_a_context() {
     if let Some(letter) = &mut again.dead_letter {
         letter.retry = true;
     }
-    let all = spans(vec![event(1_007, sent(ACKNOWLEDGED, vec![again]))]);
+    let all = spans(vec![Event::answered(
+        1_007,
+        sent(ACKNOWLEDGED, vec![again]),
+    )]);
     let aside = all.last().unwrap();
     assert_eq!(attribute(aside, semconv::RETRY), Some(&true.into()));
     assert_eq!(attribute(aside, semconv::DEAD_LETTER), None);
@@ -304,7 +286,7 @@ async fn a_dead_letter_is_linked_to_what_it_was_where_that_has_a_context() {
         class: crate::event::FaultClass::Broker,
         retriable: true,
     });
-    let all = spans(vec![event(1, sent(refused, vec![made(4)]))]);
+    let all = spans(vec![Event::answered(1, sent(refused, vec![made(4)]))]);
     assert_eq!(all.len(), 1, "the client will try again: {all:?}");
 }
 
@@ -368,7 +350,10 @@ fn all(names: &[&str], why: &str) -> Vec<(String, Option<String>)> {
 async fn a_publish_that_fails_or_is_slow_has_spans_though_its_trace_is_not_recorded() {
     let publish = |outcome| {
         let record = written(context(1), context(0));
-        vec![event(1_007, unrecorded(sent(outcome, vec![record])))]
+        vec![Event::answered(
+            1_007,
+            unrecorded(sent(outcome, vec![record])),
+        )]
     };
     let refused = |retriable| {
         PublishOutcome::Failed(crate::event::Failure {
@@ -406,8 +391,8 @@ async fn a_record_that_comes_or_is_committed_late_has_spans_though_its_trace_is_
             ..traced(4, context(1))
         };
         vec![
-            event(1_100, unrecorded(given(vec![record]))),
-            event(1_300, committed(5)),
+            Event::answered(1_100, unrecorded(given(vec![record]))),
+            Event::answered(1_300, committed(5)),
         ]
     };
     let names = ["fetch orders", "process orders", "commit orders"];
@@ -423,7 +408,10 @@ async fn a_record_that_comes_or_is_committed_late_has_spans_though_its_trace_is_
 #[tokio::test]
 async fn what_another_tracer_created_is_only_linked() {
     let theirs = context(3);
-    let all = spans(vec![event(10, sent(ACKNOWLEDGED, vec![traced(0, theirs)]))]);
+    let all = spans(vec![Event::answered(
+        10,
+        sent(ACKNOWLEDGED, vec![traced(0, theirs)]),
+    )]);
     let [send] = &all[..] else { panic!("{all:?}") };
     assert_eq!(
         send.links.links[0].span_context.span_id().to_bytes(),
@@ -445,8 +433,8 @@ async fn a_publish_the_client_repeats_creates_the_record_once() {
         retriable: true,
     });
     let all = spans(vec![
-        event(1, sent(again, vec![written()])),
-        event(2, sent(ACKNOWLEDGED, vec![written()])),
+        Event::answered(1, sent(again, vec![written()])),
+        Event::answered(2, sent(ACKNOWLEDGED, vec![written()])),
     ]);
     let names: Vec<&str> = all.iter().map(|span| span.name.as_ref()).collect();
     assert_eq!(names, ["send payments", "create payments", "send payments"]);
@@ -458,10 +446,10 @@ async fn a_publish_the_client_repeats_creates_the_record_once() {
 async fn a_delivered_record_is_processed_until_its_offset_is_committed() {
     let records = vec![traced(4, context(1)), traced(6, context(2))];
     let all = spans(vec![
-        event(100, given(records)),
-        event(150, committed(6)),
-        event(180, committed(7)),
-        event(190, committed(7)),
+        Event::answered(100, given(records)),
+        Event::answered(150, committed(6)),
+        Event::answered(180, committed(7)),
+        Event::answered(190, committed(7)),
     ]);
     let names: Vec<&str> = all.iter().map(|span| span.name.as_ref()).collect();
     let pair = ["process orders", "commit orders"];
@@ -492,14 +480,14 @@ async fn what_is_delivered_again_or_never_settled_does_not_pile_up() {
     let mut kept = Kept::default();
     for _ in 0..3 {
         let records = (0..64).map(|n| traced(n, context(1))).collect();
-        spans.take(&event(1, given(records)), &mut kept);
+        spans.take(&Event::answered(1, given(records)), &mut kept);
     }
     assert_eq!(spans.waiting_records, 64);
     for first in 1..400 {
         let records = (0..64)
             .map(|n| traced(first * 64 + n, context(1)))
             .collect();
-        spans.take(&event(1, given(records)), &mut kept);
+        spans.take(&Event::answered(1, given(records)), &mut kept);
     }
     assert_eq!(spans.waiting_records, WAITING_MAX);
     let missed = 400 * 64 - u64::try_from(WAITING_MAX).unwrap();
@@ -515,7 +503,7 @@ async fn what_is_delivered_again_or_never_settled_does_not_pile_up() {
     spans.take(
         &Event {
             kind: closed,
-            ..event(1, Facts::None)
+            ..Event::answered(1, Facts::None)
         },
         &mut kept,
     );

@@ -266,11 +266,7 @@ impl Recent {
         now: Instant,
     ) -> Option<Parent> {
         let business = self.business_of(record);
-        let produced = Produced {
-            key: record.key,
-            correlation: carried.correlation_id,
-            business: &business,
-        };
+        let produced = produced(record, carried, &business);
         self.deliveries.parent(target, produced, now)
     }
 
@@ -283,11 +279,7 @@ impl Recent {
         (parent, now): (Option<SpanId>, Instant),
     ) -> Candidates {
         let business = self.business_of(record);
-        let produced = Produced {
-            key: record.key,
-            correlation: carried.correlation_id,
-            business: &business,
-        };
+        let produced = produced(record, carried, &business);
         self.deliveries.candidates(target, produced, parent, now)
     }
 
@@ -321,6 +313,15 @@ pub(crate) fn dead_letter(
         return None;
     }
     DeadLetter::set_aside(topic, headers(record)).map(Box::new)
+}
+
+/// By what a record about to be sent is recognised.
+fn produced<'r>(record: &Record<'r>, carried: &Carried<'r>, business: &'r [u64]) -> Produced<'r> {
+    Produced {
+        key: record.key,
+        correlation: carried.correlation_id,
+        business,
+    }
 }
 
 /// Where a record that is looked at belongs: among those whose trace is recorded, or kept in case that something goes wrong.
