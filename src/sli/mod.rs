@@ -8,6 +8,7 @@ mod availability;
 pub mod bounds;
 mod delivery;
 mod engine;
+mod filter;
 mod groups;
 mod measure;
 mod members;
