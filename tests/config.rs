@@ -218,7 +218,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
             "t.yaml:4: log: given twice, first at t.yaml:1",
             "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
-            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, otlp, objectives, metrics, names, limits, proxy, admin, log, \
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, otlp, objectives, metrics, names, limits, proxy, admin, log, \
              drain_timeout_seconds",
         ],
     ),
@@ -230,7 +230,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:2: objectives[0].stage: does not apply to sli publish, allowed with: latency",
             "t.yaml:2: objectives[0].threshold_seconds: does not apply to sli publish, allowed with: latency",
             "t.yaml:3: objectives[1].match: is missing, allowed: a regular expression",
-            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency",
+            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency, processing, duplicates, dead_letter",
             "t.yaml:3: objectives[1].target: `95` is out of range, allowed: a share over 0 and under 1, for example 0.95 \
              for 95 %",
             "t.yaml:4: objectives[2]: is one value, allowed: a mapping with match, sli, threshold_seconds, target, stage",
@@ -276,6 +276,18 @@ const WRONG: &[(&str, &[&str])] = &[
         &["t.yaml:1: is one value, allowed: a mapping of keys"],
     ),
     (
+        "duplicates: {window_seconds: 0, memory_bytes: 1, ids: [{}]}\ndead_letter:\n  topics: '('\n  poison_deliveries: 1\n  categories: [{match: a, category: fatal}, {category: unknown}]\n",
+        &[
+            "t.yaml:1: duplicates.ids[0].header: is missing, allowed: one of header, json, regex",
+            "t.yaml:1: duplicates.memory_bytes: `1` is out of range, allowed: 65536 to 4294967296",
+            "t.yaml:1: duplicates.window_seconds: `0` is out of range, allowed: 1 to 604800 seconds",
+            "t.yaml:3: dead_letter.topics: `(` is not a regular expression: unclosed group",
+            "t.yaml:4: dead_letter.poison_deliveries: `1` is out of range, allowed: 2 to 1000000",
+            "t.yaml:5: dead_letter.categories[0].category: `fatal` is not known, allowed: transient, persistent, unknown",
+            "t.yaml:5: dead_letter.categories[1].match: is missing, allowed: a regular expression",
+        ],
+    ),
+    (
         "admin: {listen: '127.0.0.1:9092'}\n",
         &[
             "t.yaml:1: admin.listen: port 9092 is also that of kafka.listen (localhost:9092), allowed: another port",
@@ -292,12 +304,11 @@ fn every_fault_is_reported_with_its_line() {
 
 #[test]
 fn keys_of_later_versions_are_refused_only_where_they_say_something() {
-    Case::file("redaction:\nowners: []\ndead_letter: {topics: , categories: }\nkafka: {sasl: {mechanism: }}\n").load();
+    Case::file("redaction:\nowners: []\nschema: {registry_url: , format: }\nkafka: {sasl: {mechanism: }}\n").load();
     for given in [
         "schema: {format: auto}",
         "otlp: {logs: true}",
         "redaction: {headers: [a]}",
-        "dead_letter: {topics: a}",
     ] {
         let faults = Case::file(given).faults();
         assert!(

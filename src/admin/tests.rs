@@ -14,8 +14,8 @@ use tokio::{
 use super::*;
 use crate::{
     event::{
-        Answer, Codec, Connection, Event, EventKind, Facts, Produced, ProducedPart, PublishOutcome,
-        Stamp,
+        Answer, Codec, Connection, DeliveredRecord, Event, EventKind, Facts, Produced,
+        ProducedPart, PublishOutcome, SetAside, Stamp,
     },
     metrics::Settings,
     pipeline::{self, RecordOpener, Unreadable},
@@ -60,7 +60,10 @@ impl Control for Switches {
 struct Closed;
 
 impl RecordOpener for Closed {
-    fn open(&self, _: &[u8]) -> Result<Vec<(i64, i64)>, Unreadable> {
+    fn delivered(&self, _: &[u8], _: bool) -> Result<Vec<DeliveredRecord>, Unreadable> {
+        Err(Unreadable)
+    }
+    fn sent(&self, _: &str, _: &[u8]) -> Result<Vec<SetAside>, Unreadable> {
         Err(Unreadable)
     }
 }
@@ -138,6 +141,7 @@ fn seen() -> Event {
                 base_timestamp_ms: 0,
                 max_timestamp_ms: 0,
                 outcome: PublishOutcome::Lost,
+                captured: None,
                 injection: crate::event::Injection::default(),
                 traced: Vec::new(),
                 unrecorded: None,

@@ -1,30 +1,231 @@
 //! Opens captured Kafka batches for the pipeline, which knows no protocol.
+//!
+//! What leaves is positions, times, hashes and kinds of failure; keys, values and headers stay here. Must not count.
+
+use std::hash::{BuildHasher, RandomState};
 
 use crate::{
-    kafka::wire::record::{Record, Records},
+    event::{DeliveredRecord, Identity, SetAside},
+    kafka::wire::{
+        batch::BatchHeader,
+        record::{Record, Records},
+    },
+    lineage::BusinessIds,
     pipeline::{RecordOpener, Unreadable},
+    propagation::{DeadLetter, Position, origin_topic},
 };
+
+use super::categories::Categories;
 
 /// Bytes a batch may have once decompressed.
 const OPEN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Headers that hold an event's id, where none is configured; without regard to case.
+const ID_HEADERS: [&[u8]; 3] = [b"idempotency-key", b"message-id", b"event-id"];
 
 /// See [`RecordOpener`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Opener;
+#[derive(Debug, Default)]
+pub(crate) struct Opener {
+    /// Where an event's id stands, before anything else.
+    pub(crate) ids: BusinessIds,
+    /// Topics that are dead-letter topics whatever their records say.
+    pub(crate) dead_letters: Option<regex::Regex>,
+    /// Kinds of failure.
+    pub(crate) categories: Categories,
+    /// Keyed per process: what is hashed comes from outside.
+    pub(crate) hasher: RandomState,
+}
 
 impl RecordOpener for Opener {
-    fn open(&self, batch: &[u8]) -> Result<Vec<(i64, i64)>, Unreadable> {
+    fn delivered(&self, batch: &[u8], examined: bool) -> Result<Vec<DeliveredRecord>, Unreadable> {
         let records = Records::open(batch, OPEN_BYTES_MAX).map_err(|_| Unreadable)?;
         let header = *records.header();
-        let of = |record: Record<'_>| {
-            let offset = header
-                .base_offset
-                .saturating_add(i64::from(record.offset_delta));
-            (offset, header.published_ms(record.timestamp_delta))
+        let of = |record: Record<'_>| DeliveredRecord {
+            offset: offset(&header, &record),
+            published_ms: header.published_ms(record.timestamp_delta),
+            identity: if examined {
+                self.identity(&record)
+            } else {
+                Identity::Unasked
+            },
         };
         records
             .iter()
             .map(|r| r.map(of).map_err(|_| Unreadable))
             .collect()
+    }
+
+    fn sent(&self, topic: &str, batch: &[u8]) -> Result<Vec<SetAside>, Unreadable> {
+        let records = Records::open(batch, OPEN_BYTES_MAX).map_err(|_| Unreadable)?;
+        let named = self
+            .dead_letters
+            .as_ref()
+            .is_some_and(|topics| topics.is_match(topic));
+        let mut found = Vec::new();
+        for record in &records {
+            let record = record.map_err(|_| Unreadable)?;
+            let letter = DeadLetter::set_aside(topic, headers(&record))
+                .or_else(|| named.then(DeadLetter::default));
+            found.extend(letter.map(|letter| self.aside(topic, letter)));
+        }
+        Ok(found)
+    }
+}
+
+impl Opener {
+    fn identity(&self, record: &Record<'_>) -> Identity {
+        let configured = (!self.ids.is_empty())
+            .then(|| self.ids.of(headers(record), record.value))
+            .and_then(|ids| ids.first().copied());
+        if let Some(id) = configured {
+            return Identity::Named(id);
+        }
+        let (mut event, mut source, mut other) = (None, None, [None; 3]);
+        for (key, value) in headers(record) {
+            let Some(value) = value.filter(|v| !v.is_empty()) else {
+                continue;
+            };
+            match key {
+                b"ce_id" => event = Some(value),
+                b"ce_source" => source = Some(value),
+                _ => {
+                    let names = ID_HEADERS.iter().zip(&mut other);
+                    for (_, place) in names.filter(|(name, _)| key.eq_ignore_ascii_case(name)) {
+                        *place = Some(value);
+                    }
+                }
+            }
+        }
+        if let (Some(event), Some(source)) = (event, source) {
+            return Identity::Named(self.hasher.hash_one((0, event, source)));
+        }
+        let named = (1..).zip(other).find_map(|(n, id): (u8, _)| Some((n, id?)));
+        match named {
+            Some(named) => Identity::Named(self.hasher.hash_one(named)),
+            None => Identity::Content(self.hasher.hash_one((record.key, record.value))),
+        }
+    }
+
+    fn aside(&self, topic: &str, letter: DeadLetter) -> SetAside {
+        let class = letter.exception_class.as_deref();
+        let (of, position) = match letter.origin {
+            Some(Position {
+                topic,
+                partition,
+                offset,
+            }) => (Some(topic), Some((partition, offset))),
+            None => (origin_topic(topic).map(str::to_owned), None),
+        };
+        SetAside {
+            retry: letter.retry,
+            topic: of.map(Into::into),
+            position,
+            group: letter.group.map(Into::into),
+            category: class.map_or_else(Default::default, |class| self.categories.of(class)),
+        }
+    }
+}
+
+fn offset(header: &BatchHeader, record: &Record<'_>) -> i64 {
+    header
+        .base_offset
+        .saturating_add(i64::from(record.offset_delta))
+}
+
+/// Up to the first that does not decode.
+fn headers<'r>(
+    record: &Record<'r>,
+) -> impl Iterator<Item = (&'r [u8], Option<&'r [u8]>)> + Clone + use<'r> {
+    record
+        .headers()
+        .map_while(Result::ok)
+        .map(|header| (header.key, header.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch of one record with value `v` and these headers.
+    fn batch(headers: &[(&str, &str)]) -> Vec<u8> {
+        let size = |n: usize| u8::try_from(n * 2).unwrap();
+        let mut record = vec![0, 0, 0, 1, 2, b'v', size(headers.len())];
+        for (key, value) in headers {
+            for text in [key, value] {
+                record.push(size(text.len()));
+                record.extend_from_slice(text.as_bytes());
+            }
+        }
+        let mut out = vec![0u8; 61];
+        // The length is a VARINT; these records are over 63 bytes long, at times.
+        let length = record.len() * 2;
+        if length < 128 {
+            out.push(u8::try_from(length).unwrap());
+        } else {
+            out.push(u8::try_from(length & 127).unwrap() | 128);
+            out.push(u8::try_from(length >> 7).unwrap());
+        }
+        out.extend_from_slice(&record);
+        let length = u32::try_from(out.len() - 12).unwrap();
+        out[8..12].copy_from_slice(&length.to_be_bytes());
+        out[16] = 2;
+        out[57..61].copy_from_slice(&1u32.to_be_bytes());
+        out
+    }
+
+    fn identity(opener: &Opener, headers: &[(&str, &str)]) -> Identity {
+        opener.delivered(&batch(headers), true).unwrap()[0].identity
+    }
+
+    #[test]
+    fn the_first_id_there_is_names_the_event_and_without_one_its_content_does() {
+        let opener = Opener::default();
+        let of = |headers: &[(&str, &str)]| identity(&opener, headers);
+        let cloud = [("ce_id", "1"), ("ce_source", "shop")];
+        assert!(matches!(of(&cloud), Identity::Named(_)));
+        assert_ne!(of(&cloud), of(&[("ce_id", "1"), ("ce_source", "bank")]));
+        let both = [("ce_id", "1"), ("event-id", "9"), ("ce_source", "shop")];
+        assert_eq!(of(&cloud), of(&both));
+        assert_eq!(
+            of(&[("Event-Id", "9")]),
+            of(&[("event-id", "9"), ("x", "y")])
+        );
+        assert_ne!(of(&[("event-id", "9")]), of(&[("message-id", "9")]));
+        assert!(matches!(of(&[("ce_id", "1")]), Identity::Content(_)));
+        assert_eq!(of(&[("x", "1")]), of(&[("x", "2")]));
+        let plain = opener.delivered(&batch(&cloud), false).unwrap();
+        assert_eq!(plain[0].identity, Identity::Unasked);
+    }
+
+    #[test]
+    fn what_is_set_aside_says_where_it_came_from_and_why() {
+        let opener = Opener::default();
+        let connect = batch(&[
+            ("__connect.errors.topic", "orders"),
+            ("__connect.errors.partition", "3"),
+            ("__connect.errors.offset", "42"),
+            ("__connect.errors.connector.name", "sink"),
+            (
+                "__connect.errors.exception.class.name",
+                "java.net.SocketTimeoutException",
+            ),
+        ]);
+        let found = opener.sent("errors", &connect).unwrap();
+        let letter = SetAside {
+            retry: false,
+            topic: Some("orders".into()),
+            position: Some((3, 42)),
+            group: Some("connect-sink".into()),
+            category: crate::event::Category::Transient,
+        };
+        assert_eq!(found, [letter]);
+        let named = opener.sent("orders.dlq", &batch(&[])).unwrap();
+        assert_eq!(named[0].topic.as_deref(), Some("orders"));
+        assert_eq!(named[0].position, None);
+        assert!(opener.sent("orders", &batch(&[])).unwrap().is_empty());
+        let opener = Opener {
+            dead_letters: regex::Regex::new("^failed$").ok(),
+            ..opener
+        };
+        assert_eq!(opener.sent("failed", &batch(&[])).unwrap().len(), 1);
     }
 }

@@ -7,12 +7,15 @@ use std::{
     time::Duration,
 };
 
+use regex::Regex;
+
+use super::{categories::Categories, opener::Opener};
 use crate::{
     config::{
         self, Always, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, OtlpConfig,
         TlsConfig,
     },
-    event::Name,
+    event::{Category, Name},
     export::otlp,
     kafka::{
         dial::{
@@ -26,7 +29,7 @@ use crate::{
     lineage::{self, BusinessId, BusinessIds},
     pipeline::{self, Fold},
     propagation::{CorrelationNames, HeaderChoice},
-    sli::{DEFAULT_LATENCY_THRESHOLD, Objective, Objectives, Sli, Stage},
+    sli::{self, DEFAULT_LATENCY_THRESHOLD, DuplicateSettings, Objective, Objectives, Sli, Stage},
     span::{Keep, SlowAfter},
 };
 
@@ -80,20 +83,54 @@ pub(crate) fn correlation_names(context: &ContextConfig) -> CorrelationNames {
 /// Lineage.
 fn lineage(config: &Config) -> LineageSettings {
     let lineage = &config.lineage;
-    let ids = lineage.business_ids.iter().filter_map(|id| match id {
-        config::BusinessId::Header(name) => Some(BusinessId::Header(name.clone())),
-        config::BusinessId::Json(pointer) => Some(BusinessId::Json(pointer.clone())),
-        config::BusinessId::Regex(pattern) => pattern.over_bytes().ok().map(BusinessId::Regex),
-    });
     LineageSettings {
         deliveries: lineage::Settings {
             window: lineage.window,
             records_max: lineage.records_max.get(),
             parent_confidence: lineage.parent_confidence,
         },
-        business: BusinessIds::new(ids.collect()),
+        business: ids(&lineage.business_ids),
         hold: lineage.hold,
         traces: otlp(config, Signal::Traces).is_some(),
+    }
+}
+
+fn ids(ids: &[config::BusinessId]) -> BusinessIds {
+    let ids = ids.iter().filter_map(|id| match id {
+        config::BusinessId::Header(name) => Some(BusinessId::Header(name.clone())),
+        config::BusinessId::Json(pointer) => Some(BusinessId::Json(pointer.clone())),
+        config::BusinessId::Regex(pattern) => pattern.over_bytes().ok().map(BusinessId::Regex),
+    });
+    BusinessIds::new(ids.collect())
+}
+
+/// What is looked for in records.
+pub(crate) fn opener(config: &Config) -> Opener {
+    let letters = &config.dead_letter;
+    let categories = letters.categories.iter().map(|(pattern, kind)| {
+        let category = match kind {
+            config::FailureKind::Transient => Category::Transient,
+            config::FailureKind::Persistent => Category::Persistent,
+            config::FailureKind::Unknown => Category::Unknown,
+        };
+        (pattern.regex().clone(), category)
+    });
+    Opener {
+        ids: ids(&config.duplicates.ids),
+        dead_letters: letters.topics.as_ref().map(|t| t.regex().clone()),
+        categories: Categories::new(categories.collect()),
+        ..Opener::default()
+    }
+}
+
+/// What the engine is told besides objectives.
+pub(crate) fn engine(config: &Config) -> sli::Settings {
+    sli::Settings {
+        duplicates: DuplicateSettings {
+            window: config.duplicates.window,
+            bytes: config.duplicates.memory_bytes.get(),
+        },
+        poison_deliveries: config.dead_letter.poison_deliveries,
     }
 }
 
@@ -262,6 +299,9 @@ pub(crate) fn objectives(config: &Config) -> Vec<Objective> {
         config::Sli::Publish => Sli::Publish,
         config::Sli::Availability => Sli::Availability,
         config::Sli::Latency => Sli::Latency,
+        config::Sli::Processing => Sli::Processing,
+        config::Sli::Duplicates => Sli::Duplicates,
+        config::Sli::DeadLetter => Sli::DeadLetter,
     };
     let all = config.objectives.iter().map(|o| Objective {
         pattern: Some(o.pattern.regex().clone()),
@@ -306,8 +346,20 @@ pub(crate) fn pipeline(config: &Config) -> pipeline::Settings {
     pipeline::Settings {
         queue_events: config.limits.queue_events,
         telemetry_bytes: config.limits.telemetry_bytes.get(),
+        examine_bytes_per_second: u64::try_from(config.limits.examine_bytes_per_second.get())
+            .unwrap_or(u64::MAX),
+        always_examined: dead_letter_topics(config),
         partitions: config.metrics.partitions,
         names: config.names.iter().map(fold).collect(),
         ..pipeline::Settings::default()
     }
+}
+
+/// Topics whose names say that their records were set aside, or whose configuration does.
+fn dead_letter_topics(config: &Config) -> Option<Regex> {
+    const NAMED: &str = r"(?i)[._-](dlq|dlt|dead-letters?|deadletter|retry([._-][0-9]+)?)$";
+    let own = config.dead_letter.topics.as_ref();
+    let both = own.map(|own| format!("({})|{NAMED}", own.as_str()));
+    let both = both.and_then(|both| Regex::new(&both).ok());
+    both.or_else(|| Regex::new(NAMED).ok())
 }

@@ -23,7 +23,6 @@ use super::{
     diagnostics::Diagnostics,
     exporting::Exporting,
     logging::Level,
-    opener::Opener,
     settings::{self, Signal},
     watch as watching,
 };
@@ -134,6 +133,7 @@ impl Sidecar {
         let counters = Arc::new(DataplaneCounters::default());
         let modes = Arc::new(ArcSwap::from_pointee(settings::modes(&config.context)));
         let engine = Engine::new(settings::objectives(config)).map_err(StartError::Objectives)?;
+        let engine = engine.with(settings::engine(config));
         let metrics = registry(config, &engine, &counters).map_err(StartError::Catalogue)?;
         let (hot, mut worker) = piped(config, engine, &metrics);
         let proxy_settings = settings::proxy(config).map_err(StartError::Tls)?;
@@ -226,7 +226,10 @@ pub(crate) async fn until_true(mut value: watch::Receiver<bool>) {
 }
 
 fn piped(config: &Config, engine: Engine, metrics: &Arc<Metrics>) -> (Arc<Hot>, Worker) {
-    let (settings, opener) = (settings::pipeline(config), Box::new(Opener));
+    let (settings, opener) = (
+        settings::pipeline(config),
+        Box::new(settings::opener(config)),
+    );
     pipeline::new(settings, engine, metrics, opener, Instant::now())
 }
 

@@ -310,6 +310,7 @@ mod tests {
                 base_timestamp_ms: 0,
                 max_timestamp_ms: 0,
                 outcome: PublishOutcome::Lost,
+                captured: None,
                 injection: crate::event::Injection::default(),
                 traced: Vec::new(),
                 unrecorded: None,

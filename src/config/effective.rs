@@ -31,6 +31,8 @@ impl Config {
             "context": self.context.to_json(),
             "sampling": self.sampling.to_json(),
             "lineage": self.lineage.to_json(),
+            "duplicates": self.duplicates.to_json(),
+            "dead_letter": self.dead_letter.to_json(),
             "otlp": self.otlp.to_json(),
             "objectives": objectives,
             "metrics": self.metrics.to_json(),

@@ -34,6 +34,8 @@ pub struct LimitsConfig {
     pub edit_cpu_ms_per_second: NonZeroUsize,
     /// Memory for what waits for the telemetry runtime, in bytes.
     pub telemetry_bytes: NonZeroUsize,
+    /// Bytes per second of records that are examined one by one; a compressed byte counts four times.
+    pub examine_bytes_per_second: NonZeroUsize,
     /// Events that may wait for the telemetry runtime.
     pub queue_events: NonZeroUsize,
     /// Requests without an answer, per connection.
@@ -49,6 +51,7 @@ impl Default for LimitsConfig {
             edit_bytes_total: nonzero(33_554_432),
             edit_cpu_ms_per_second: nonzero(250),
             telemetry_bytes: nonzero(16_777_216),
+            examine_bytes_per_second: nonzero(8_388_608),
             queue_events: nonzero(16_384),
             in_flight_requests: nonzero(4_096),
         }
@@ -86,6 +89,11 @@ impl LimitsConfig {
                 default.telemetry_bytes,
                 65_536..=4_294_967_296,
             ),
+            examine_bytes_per_second: limit(
+                "examine_bytes_per_second",
+                default.examine_bytes_per_second,
+                1_024..=4_294_967_296,
+            ),
             queue_events: limit("queue_events", default.queue_events, 16..=16_777_216),
             in_flight_requests: limit(
                 "in_flight_requests",
@@ -103,6 +111,7 @@ impl LimitsConfig {
             "edit_bytes_total": self.edit_bytes_total,
             "edit_cpu_ms_per_second": self.edit_cpu_ms_per_second,
             "telemetry_bytes": self.telemetry_bytes,
+            "examine_bytes_per_second": self.examine_bytes_per_second,
             "queue_events": self.queue_events,
             "in_flight_requests": self.in_flight_requests,
         })

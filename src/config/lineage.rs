@@ -61,28 +61,33 @@ impl LineageConfig {
             window: section.or("window_seconds", default.window, seconds(1.0..=86_400.0)),
             hold: hold.map_or(default.hold, Duration::from_micros),
             records_max: section.or("records_max", default.records_max, count(1..=10_000_000)),
-            business_ids: rules.iter().flat_map(business_ids).collect(),
+            business_ids: rules.iter().flat_map(ids).collect(),
         }
     }
 
     pub(super) fn to_json(&self) -> Value {
-        let ids = self.business_ids.iter().map(|id| match id {
-            BusinessId::Header(name) => json!({"header": name}),
-            BusinessId::Json(pointer) => json!({"json": pointer}),
-            BusinessId::Regex(pattern) => json!({"regex": pattern.as_str()}),
-        });
         json!({
             "parent_confidence": self.parent_confidence,
             "window_seconds": seconds_json(self.window),
             "hold_us_max": u64::try_from(self.hold.as_micros()).unwrap_or(u64::MAX),
             "records_max": self.records_max,
-            "business_ids": ids.collect::<Vec<_>>(),
+            "business_ids": ids_json(&self.business_ids),
         })
     }
 }
 
+/// As written.
+pub(super) fn ids_json(ids: &[BusinessId]) -> Vec<Value> {
+    let each = ids.iter().map(|id| match id {
+        BusinessId::Header(name) => json!({"header": name}),
+        BusinessId::Json(pointer) => json!({"json": pointer}),
+        BusinessId::Regex(pattern) => json!({"regex": pattern.as_str()}),
+    });
+    each.collect()
+}
+
 /// What one entry names; it may name several.
-fn business_ids(rule: &Section<'_>) -> Vec<BusinessId> {
+pub(super) fn ids(rule: &Section<'_>) -> Vec<BusinessId> {
     if !["header", "json", "regex"]
         .iter()
         .any(|key| rule.given(key))

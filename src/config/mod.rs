@@ -8,6 +8,7 @@ mod address;
 mod admin;
 mod context;
 mod effective;
+mod examined;
 mod fault;
 mod itself;
 mod kafka;
@@ -29,6 +30,7 @@ pub use address::{AddressError, HostPort, ListenAddress, ListenHost};
 pub use admin::{AdminConfig, LogConfig, LogFormat, LogLevel, Token};
 pub use context::{Always, ContextConfig, Headers, Mode, SamplingConfig, TopicMode};
 pub use effective::{Changes, changes};
+pub use examined::{DeadLetterConfig, DuplicatesConfig, FailureKind};
 pub use fault::{Fault, Faults, Origin};
 pub use kafka::KafkaConfig;
 pub use limits::{LimitsConfig, MetricsConfig, ProxyConfig};
@@ -55,6 +57,10 @@ pub struct Config {
     pub sampling: SamplingConfig,
     /// How parents are found.
     pub lineage: LineageConfig,
+    /// Which events are remembered.
+    pub duplicates: DuplicatesConfig,
+    /// Records that programs give up on.
+    pub dead_letter: DeadLetterConfig,
     /// Where traces go.
     pub otlp: OtlpConfig,
     /// In the order written.
@@ -82,6 +88,8 @@ impl Default for Config {
             context: ContextConfig::default(),
             sampling: SamplingConfig::default(),
             lineage: LineageConfig::default(),
+            duplicates: DuplicatesConfig::default(),
+            dead_letter: DeadLetterConfig::default(),
             otlp: OtlpConfig::default(),
             objectives: Vec::new(),
             metrics: MetricsConfig::default(),
@@ -126,6 +134,8 @@ impl Config {
             context: ContextConfig::read(&root.section("context")),
             sampling: SamplingConfig::read(&root.section("sampling")),
             lineage: LineageConfig::read(&root.section("lineage")),
+            duplicates: DuplicatesConfig::read(&root.section("duplicates")),
+            dead_letter: DeadLetterConfig::read(&root.section("dead_letter")),
             otlp: OtlpConfig::read(&root.section("otlp")),
             objectives: ObjectiveConfig::read_all(root),
             metrics: MetricsConfig::read(&root.section("metrics")),

@@ -22,6 +22,12 @@ pub enum Sli {
     Availability,
     /// Records that reached `stage` under the threshold.
     Latency,
+    /// Records processed without a sign of failure, of those settled.
+    Processing,
+    /// Records whose event was not delivered before.
+    Duplicates,
+    /// Records that were not dead-lettered.
+    DeadLetter,
 }
 
 impl Sli {
@@ -29,6 +35,9 @@ impl Sli {
         ("publish", Self::Publish),
         ("availability", Self::Availability),
         ("latency", Self::Latency),
+        ("processing", Self::Processing),
+        ("duplicates", Self::Duplicates),
+        ("dead_letter", Self::DeadLetter),
     ];
 
     /// As written in the file and in the `sli` label.
@@ -38,6 +47,9 @@ impl Sli {
             Self::Publish => "publish",
             Self::Availability => "availability",
             Self::Latency => "latency",
+            Self::Processing => "processing",
+            Self::Duplicates => "duplicates",
+            Self::DeadLetter => "dead_letter",
         }
     }
 
@@ -45,9 +57,10 @@ impl Sli {
     #[must_use]
     pub fn default_target(self) -> f64 {
         match self {
-            Self::Publish => 0.999,
-            Self::Availability => 0.9995,
+            Self::Publish | Self::Processing => 0.999,
+            Self::Availability | Self::DeadLetter => 0.9995,
             Self::Latency => 0.95,
+            Self::Duplicates => 0.9999,
         }
     }
 }
@@ -99,7 +112,8 @@ impl ObjectiveConfig {
 
     fn read(rule: &Section<'_>) -> Option<Self> {
         let pattern = rule.required("match", "a regular expression", text(str::parse));
-        let sli = rule.required("sli", "publish, availability, latency", choice(Sli::WORDS));
+        let allowed = "publish, availability, latency, processing, duplicates, dead_letter";
+        let sli = rule.required("sli", allowed, choice(Sli::WORDS));
         let threshold = rule.optional("threshold_seconds", seconds(0.0001..=86_400.0));
         let target = rule.optional("target", target);
         let stage = rule.optional("stage", choice(Stage::WORDS));

@@ -70,10 +70,24 @@ const LINEAGE: &[Key] = &[
     key("window_seconds", One),
     key("hold_us_max", One),
     key("records_max", One),
+    key("business_ids", Rules(IDS)),
+];
+
+const IDS: &[Key] = &[key("header", One), key("json", One), key("regex", One)];
+
+const DUPLICATES: &[Key] = &[
+    key("window_seconds", One),
+    key("memory_bytes", One),
+    key("ids", Rules(IDS)),
+];
+
+const DEAD_LETTER: &[Key] = &[
+    key("topics", One),
     key(
-        "business_ids",
-        Rules(&[key("header", One), key("json", One), key("regex", One)]),
+        "categories",
+        Rules(&[key("match", One), key("category", One)]),
     ),
+    key("poison_deliveries", One),
 ];
 
 const OTLP: &[Key] = &[
@@ -108,6 +122,7 @@ const LIMITS: &[Key] = &[
     key("edit_bytes_total", One),
     key("edit_cpu_ms_per_second", One),
     key("telemetry_bytes", One),
+    key("examine_bytes_per_second", One),
     key("queue_events", One),
     key("in_flight_requests", One),
 ];
@@ -126,6 +141,8 @@ pub(super) const ROOT: &[Key] = &[
         Section(&[key("traces_per_second_per_topic", One), key("always", Many)]),
     ),
     key("lineage", Section(LINEAGE)),
+    key("duplicates", Section(DUPLICATES)),
+    key("dead_letter", Section(DEAD_LETTER)),
     key("otlp", Section(OTLP)),
     key("objectives", Rules(OBJECTIVE)),
     key("metrics", Section(METRICS)),
@@ -138,7 +155,6 @@ pub(super) const ROOT: &[Key] = &[
     ),
     key("log", Section(&[key("format", One), key("level", One)])),
     key("drain_timeout_seconds", One),
-    key("dead_letter", Later),
     key("schema", Later),
     key("owners", Later),
     key("redaction", Later),

@@ -17,7 +17,7 @@ pub const ADDED_LATENCY_BOUNDS_US: [u64; 12] = [
 pub const API_SLOTS: usize = 128;
 
 /// Which way bytes go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// Requests.
     ClientToBroker,

@@ -77,6 +77,8 @@ pub struct ProducedPart {
     pub max_timestamp_ms: i64,
     /// How it ended.
     pub outcome: PublishOutcome,
+    /// The batch as the program sent it, where the observer wants to look at its records.
+    pub captured: Option<CapturedBatch>,
     /// What was added to its records.
     pub injection: Injection,
     /// Records whose trace is recorded; the first ones where there are many.

@@ -6,10 +6,10 @@
 
 mod counters;
 mod facts;
+mod records;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 pub use counters::{
@@ -22,6 +22,7 @@ pub use facts::{
     ProducedPart, ProducerSequence, PublishOutcome, Settled, SettledPart, SpanIds, TopicSeen,
     Traced,
 };
+pub use records::{CapturedBatch, Category, DeliveredRecord, Identity, SetAside};
 
 /// A name that came from outside (topic, group, client): shared, never copied per event.
 pub type Name = Arc<str>;
@@ -232,6 +233,10 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// `base_ms` and `max_ms`. Answered per batch; must be a few comparisons.
     fn wants_records(&self, topic: &str, now_ms: i64, base_ms: i64, max_ms: i64) -> bool;
 
+    /// Whether the records of this partition are to be examined, and therefore its batches captured. Called on the dataplane,
+    /// once per batch.
+    fn examines(&self, topic: &str, partition: i32) -> bool;
+
     /// Room for `bytes` of captured records, or `None` when the telemetry budget is used up (counted by the observer).
     fn reserve(&self, bytes: usize) -> Option<Reservation>;
 }
@@ -264,15 +269,6 @@ impl Drop for Reservation {
     }
 }
 
-/// The bytes of one batch, held under a reservation, for the cold worker to open.
-#[derive(Debug)]
-pub struct CapturedBatch {
-    /// The whole batch as it was on the wire, header included.
-    pub bytes: Bytes,
-    /// Kept until the bytes are dropped.
-    pub reservation: Reservation,
-}
-
 /// An observer that sees nothing, for `mode: off` and for tests.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Blind;
@@ -281,6 +277,10 @@ impl Observer for Blind {
     fn observe(&self, _event: Event) {}
 
     fn wants_records(&self, _topic: &str, _now_ms: i64, _base_ms: i64, _max_ms: i64) -> bool {
+        false
+    }
+
+    fn examines(&self, _topic: &str, _partition: i32) -> bool {
         false
     }
 

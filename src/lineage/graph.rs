@@ -355,6 +355,7 @@ mod tests {
                         base_offset: 0,
                         log_append_ms: None,
                     },
+                    captured: None,
                     injection: Injection::default(),
                     traced: Vec::new(),
                     unrecorded: None,

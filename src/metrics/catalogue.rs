@@ -80,6 +80,8 @@ pub enum Area {
     Latency,
     /// This pod's consumers.
     Consumer,
+    /// Duplicates, dead letters, what was given up on.
+    Failures,
     /// Who may do what, and with what software.
     Access,
     /// Throughline itself.
@@ -97,6 +99,7 @@ impl Area {
             Self::Traffic => "traffic",
             Self::Latency => "latency",
             Self::Consumer => "consumer",
+            Self::Failures => "failures",
             Self::Access => "access",
             Self::Health => "own health",
             Self::Conventions => "semantic conventions",
@@ -252,6 +255,21 @@ families! {
         "Time since a member's client last had a fetch answered, max over this pod's members";
     ThrottledSeconds "throughline_throttled_seconds_total" Counter Seconds Consumer ["direction"] Latency
         "Throttle time the broker asked for";
+
+    DuplicateRecords "throughline_duplicate_records_total" Counter Records Failures ["topic" "group" "class"] Latency
+        "Records that were there before; classes replayed, rebalance_redelivered, same_content and producer_retry are in no SLI";
+    DuplicateFalsePositives "throughline_duplicate_false_positive_ratio" Gauge Ratio Failures [] Latency
+        "Share of events that are taken for one that was there and are not, about, as full as the memory of them is";
+    DuplicateWindow "throughline_duplicate_window_seconds" Gauge Seconds Failures [] Latency
+        "How far back every examined event is remembered: less than configured where more came than there is memory for";
+    DeadLetterRecords "throughline_dead_letter_records_total" Counter Records Failures ["topic" "group" "dlq_topic" "category"] Latency
+        "Records given up on, by the topic they were read from, once the dead-letter topic has them";
+    RetriedRecords "throughline_retried_records_total" Counter Records Failures ["topic" "group" "retry_topic" "category"] Latency
+        "Records set aside to be tried again, once the retry topic has them";
+    PoisonRecords "throughline_poison_records" Gauge Records Failures ["topic" "group"] Latency
+        "Records that a group does not get past, or that were dead-lettered again after they were given back";
+    ExaminedRatio "throughline_examined_ratio" Gauge Ratio Failures ["topic" "direction"] Latency
+        "Share of the records of the last minutes whose ids and headers were looked at; the rest is unknown, never good";
 
     AuthorizationFailures "throughline_authorization_failures_total" Counter One Access ["api" "resource"] Latency
         "Answers refused for want of rights";

@@ -12,9 +12,9 @@ use super::{
     snapshot::{GroupTopic, seconds},
 };
 use crate::{
-    event::Name,
+    event::{Name, Stamp},
     metrics::{Id, Recorder},
-    sli::{GroupStatus, PartitionLag, TopicHealth},
+    sli::{Engine, GroupStatus, PartitionLag, TopicHealth},
 };
 
 /// Lag of one (topic, group): records summed, seconds the worst.
@@ -166,6 +166,33 @@ pub(super) fn health(topics: &[TopicHealth], recorder: &mut Recorder, names: &mu
         Id::ClockSkew,
         skew.iter().map(|(t, ms)| ([&**t], seconds(*ms))),
     );
+}
+
+/// Sets what is known of single records.
+pub(super) fn examined(engine: &Engine, now: Stamp, recorder: &mut Recorder, names: &mut Names) {
+    let mut shares: BTreeMap<(Name, &'static str), f64> = BTreeMap::new();
+    for ((topic, direction), share) in engine.examined() {
+        let key = (names.label(&topic), direction.as_str());
+        let least = shares.entry(key).or_insert(1.0);
+        *least = least.min(share);
+    }
+    let rows = shares.iter();
+    let rows = rows.map(|((topic, direction), share)| ([&**topic, *direction], *share));
+    recorder.replace(Id::ExaminedRatio, rows);
+    let mut poison: BTreeMap<(Name, Name), u64> = BTreeMap::new();
+    for ((topic, group), records) in engine.poison() {
+        let key = (names.label(&topic), names.label(&group));
+        let sum = poison.entry(key).or_default();
+        *sum = sum.saturating_add(records);
+    }
+    let rows = poison.iter();
+    let rows = rows.map(|((topic, group), sum)| ([&**topic, &**group], count(*sum)));
+    recorder.replace(Id::PoisonRecords, rows);
+    let memory = engine.duplicate_memory(now);
+    let window = memory.map(|m| ([""; 0], m.window.as_secs_f64()));
+    recorder.replace(Id::DuplicateWindow, window);
+    let wrong = memory.map(|m| ([""; 0], m.false_positives));
+    recorder.replace(Id::DuplicateFalsePositives, wrong);
 }
 
 /// Sets the software that was seen, and the size of the page itself.

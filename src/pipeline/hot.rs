@@ -6,6 +6,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
+use super::sampling::Sampling;
 use crate::{
     event::{Event, Observer, Reservation},
     metrics::{Dropped, Metrics},
@@ -18,6 +19,7 @@ pub struct Hot {
     queue: Sender<Event>,
     bytes_left: Arc<AtomicUsize>,
     bounds: Bounds,
+    sampling: Arc<Sampling>,
     queue_full: Dropped,
     stopped: Dropped,
     byte_budget: Dropped,
@@ -28,12 +30,14 @@ impl Hot {
         queue: Sender<Event>,
         telemetry_bytes: usize,
         bounds: Bounds,
+        sampling: Arc<Sampling>,
         metrics: &Metrics,
     ) -> Self {
         Self {
             queue,
             bytes_left: Arc::new(AtomicUsize::new(telemetry_bytes)),
             bounds,
+            sampling,
             queue_full: metrics.dropped("events", "queue_full"),
             stopped: metrics.dropped("events", "stopped"),
             byte_budget: metrics.dropped("records", "byte_budget"),
@@ -57,10 +61,15 @@ impl Observer for Hot {
         )
     }
 
+    fn examines(&self, topic: &str, partition: i32) -> bool {
+        self.sampling.takes(topic, partition)
+    }
+
     fn reserve(&self, bytes: usize) -> Option<Reservation> {
         let reservation = Reservation::take(&self.bytes_left, bytes);
         if reservation.is_none() {
             self.byte_budget.add(1);
+            self.sampling.missed();
         }
         reservation
     }

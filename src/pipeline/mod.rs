@@ -9,6 +9,7 @@ mod decode;
 mod gauges;
 mod hot;
 mod names;
+mod sampling;
 mod sink;
 mod snapshot;
 mod traffic;
@@ -16,9 +17,15 @@ mod worker;
 
 use std::{num::NonZeroUsize, sync::Arc};
 
+use regex::Regex;
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::{metrics::Metrics, sli::Engine};
+use self::{decode::Decoder, sampling::Sampling};
+use crate::{
+    event::{DeliveredRecord, SetAside},
+    metrics::Metrics,
+    sli::Engine,
+};
 
 pub use hot::Hot;
 pub use names::{Fold, MAX_FOLDED};
@@ -27,11 +34,17 @@ pub use worker::{BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
 
 /// Opens a captured batch. Implemented where the protocol is known.
 pub trait RecordOpener: Send + std::fmt::Debug {
-    /// (offset, publish time in ms since the epoch) of every record, in offset order.
+    /// Every record on its way to a consumer, in offset order; with its identity where `examined`.
     ///
     /// # Errors
     /// Where the batch cannot be read: an unknown codec, a limit, bytes that do not decode.
-    fn open(&self, batch: &[u8]) -> Result<Vec<(i64, i64)>, Unreadable>;
+    fn delivered(&self, batch: &[u8], examined: bool) -> Result<Vec<DeliveredRecord>, Unreadable>;
+
+    /// Those of the records sent to a topic that a program set aside, in order.
+    ///
+    /// # Errors
+    /// As [`Self::delivered`].
+    fn sent(&self, topic: &str, batch: &[u8]) -> Result<Vec<SetAside>, Unreadable>;
 }
 
 /// A batch that could not be opened.
@@ -47,6 +60,11 @@ pub struct Settings {
     pub telemetry_bytes: usize,
     /// Bytes of captured batches opened per second; a compressed byte counts four times.
     pub decode_bytes_per_second: u64,
+    /// Bytes of captured batches examined record by record per second (`limits.examine_bytes_per_second`); a compressed byte
+    /// counts four times.
+    pub examine_bytes_per_second: u64,
+    /// Topics whose records are examined whatever that costs (`dead_letter.topics`).
+    pub always_examined: Option<Regex>,
     /// Whether lag is also shown by partition (`metrics.partitions`).
     pub partitions: bool,
     /// How generated names are folded (`names:`), first match wins.
@@ -59,6 +77,8 @@ impl Default for Settings {
             queue_events: NonZeroUsize::new(8_192).unwrap_or(NonZeroUsize::MIN),
             telemetry_bytes: 16 * 1024 * 1024,
             decode_bytes_per_second: 32 * 1024 * 1024,
+            examine_bytes_per_second: 8 * 1024 * 1024,
+            always_examined: None,
             partitions: false,
             names: Vec::new(),
         }
@@ -75,13 +95,32 @@ pub fn new(
     now: Instant,
 ) -> (Arc<Hot>, Worker) {
     let (sender, receiver) = mpsc::channel(settings.queue_events.get());
+    let sampling = Arc::new(Sampling::new(settings.always_examined.clone()));
     let hot = Hot::new(
         sender,
         settings.telemetry_bytes,
         engine.bounds().clone(),
+        Arc::clone(&sampling),
         metrics,
     );
-    let worker = Worker::new(settings, engine, metrics, opener, receiver, now);
+    let decoder = Decoder::new(
+        opener,
+        Arc::clone(&sampling),
+        (
+            settings.decode_bytes_per_second,
+            settings.examine_bytes_per_second,
+        ),
+        metrics,
+        now,
+    );
+    let worker = Worker::new(
+        settings,
+        engine,
+        metrics,
+        (decoder, sampling),
+        receiver,
+        now,
+    );
     (Arc::new(hot), worker)
 }
 

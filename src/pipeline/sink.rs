@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::{conventions, names::Names, snapshot::seconds};
 use crate::{
-    event::{Name, SpanIds},
+    event::{Category, Name, SpanIds},
     metrics::{Exemplar, Id, Recorder},
-    sli::{Measure, Reason, Series, Sink, Stage},
+    sli::{DuplicateClass, Measure, Reason, Series, Sink, Stage},
 };
 
 /// Writes measures into the registry.
@@ -72,22 +72,22 @@ impl Sink for Recording<'_> {
                 group,
                 reason,
                 count,
-            } => {
-                let group = self.names.label(group);
-                self.recorder.add(Id::Rebalances, &[&*group, reason], count);
-            }
-            Measure::TopicKnown { topic } => {
-                let topic = self.names.label(topic);
-                self.recorder.touch(Id::ProducedRecords, &[&*topic]);
-                self.recorder.touch(Id::ProducedBytes, &[&*topic]);
-            }
-            Measure::ReaderKnown { topic, group } => {
-                let (topic, group) = self.pair(topic, group);
-                let labels = [&*topic, &*group];
-                self.recorder.touch(Id::DeliveredRecords, &labels);
-                self.recorder.touch(Id::DeliveredBytes, &labels);
-                self.recorder.touch(Id::Commits, &[&*group]);
-            }
+            } => self.rebalanced(group, reason, count),
+            Measure::Duplicates {
+                topic,
+                group,
+                class,
+                count,
+            } => self.duplicates(topic, group, class, count),
+            Measure::SetAside {
+                topic,
+                group,
+                into,
+                category,
+                retry,
+            } => self.set_aside((topic, group), into, category, retry),
+            Measure::TopicKnown { topic } => self.topic_known(topic),
+            Measure::ReaderKnown { topic, group } => self.reader_known(topic, group),
         }
     }
 }
@@ -101,6 +101,50 @@ impl Recording<'_> {
         let (topic, group) = self.pair(&series.topic, &series.group);
         let labels = [series.sli.as_str(), &*topic, &*group, reason.as_str()];
         self.recorder.add(Id::SliUnknownEvents, &labels, count);
+    }
+
+    fn rebalanced(&mut self, group: &Name, reason: &'static str, count: u64) {
+        let group = self.names.label(group);
+        self.recorder.add(Id::Rebalances, &[&*group, reason], count);
+    }
+
+    fn duplicates(&mut self, topic: &Name, group: &Name, class: DuplicateClass, count: u64) {
+        let (topic, group) = self.pair(topic, group);
+        let labels = [&*topic, &*group, class.as_str()];
+        self.recorder.add(Id::DuplicateRecords, &labels, count);
+    }
+
+    fn topic_known(&mut self, topic: &Name) {
+        let topic = self.names.label(topic);
+        self.recorder.touch(Id::ProducedRecords, &[&*topic]);
+        self.recorder.touch(Id::ProducedBytes, &[&*topic]);
+    }
+
+    fn reader_known(&mut self, topic: &Name, group: &Name) {
+        let (topic, group) = self.pair(topic, group);
+        let labels = [&*topic, &*group];
+        self.recorder.touch(Id::DeliveredRecords, &labels);
+        self.recorder.touch(Id::DeliveredBytes, &labels);
+        self.recorder.touch(Id::Commits, &[&*group]);
+        for class in DuplicateClass::DELIVERED {
+            let labels = [&*topic, &*group, class.as_str()];
+            self.recorder.touch(Id::DuplicateRecords, &labels);
+        }
+    }
+
+    /// All kinds of failure exist with the first of them.
+    fn set_aside(&mut self, from: (&Name, &Name), into: &Name, category: Category, retry: bool) {
+        let id = if retry {
+            Id::RetriedRecords
+        } else {
+            Id::DeadLetterRecords
+        };
+        let (topic, group) = self.pair(from.0, from.1);
+        let into = self.names.label(into);
+        for each in Category::ALL {
+            let labels = [&*topic, &*group, &*into, each.as_str()];
+            self.recorder.add(id, &labels, u64::from(each == category));
+        }
     }
 
     fn published(&mut self, topic: &Name, records: u64, bytes: u64) {

@@ -10,8 +10,9 @@ use super::*;
 use crate::{
     event::{
         Answer, BatchFact, BatchKind, CapturedBatch, Codec, Connection, Delivered, DeliveredPart,
-        Event, EventKind, Facts, Failure, FaultClass, Membership, MembershipChange, Observer,
-        Produced, ProducedPart, PublishOutcome, Settled, SettledPart, Side, Stamp, Unanswered,
+        DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity, Membership,
+        MembershipChange, Observer, Produced, ProducedPart, PublishOutcome, SetAside, Settled,
+        SettledPart, Side, Stamp, Unanswered,
     },
     export,
     metrics::{Kind, Settings as MetricsSettings, proto},
@@ -21,8 +22,28 @@ use crate::{
 struct Opener;
 
 impl RecordOpener for Opener {
-    fn open(&self, batch: &[u8]) -> Result<Vec<(i64, i64)>, Unreadable> {
-        serde_json::from_slice(batch).map_err(|_| Unreadable)
+    fn delivered(&self, batch: &[u8], examined: bool) -> Result<Vec<DeliveredRecord>, Unreadable> {
+        let all: Vec<(i64, i64)> = serde_json::from_slice(batch).map_err(|_| Unreadable)?;
+        let record = |(offset, published_ms): (i64, i64)| DeliveredRecord {
+            offset,
+            published_ms,
+            identity: if examined {
+                Identity::Named(offset.cast_unsigned())
+            } else {
+                Identity::Unasked
+            },
+        };
+        Ok(all.into_iter().map(record).collect())
+    }
+
+    /// Every character of the batch is a dead letter of `orders`.
+    fn sent(&self, _: &str, batch: &[u8]) -> Result<Vec<SetAside>, Unreadable> {
+        let letter = SetAside {
+            topic: Some("orders".into()),
+            group: Some("billing".into()),
+            ..SetAside::default()
+        };
+        Ok(vec![letter; batch.len()])
     }
 }
 
@@ -97,6 +118,7 @@ fn produced(topic: &str, outcome: PublishOutcome) -> Facts {
             base_timestamp_ms: 0,
             max_timestamp_ms: 0,
             outcome,
+            captured: None,
             injection: crate::event::Injection::default(),
             traced: Vec::new(),
             unrecorded: None,
@@ -436,6 +458,7 @@ fn batches_past_the_decode_budget_are_counted_and_judged_by_their_header() {
         let captured = CapturedBatch {
             bytes: Bytes::copy_from_slice(bytes),
             reservation: bench.hot.reserve(bytes.len()).unwrap(),
+            examined: false,
         };
         let facts = delivered(now.wall_ms - 9000, now.wall_ms - 10, Some(captured));
         bench.take(vec![answered(now, "Fetch", facts)]);

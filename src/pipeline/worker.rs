@@ -11,10 +11,11 @@ use tokio::{
 };
 
 use super::{
-    RecordOpener, Settings,
+    Settings,
     decode::Decoder,
     gauges,
     names::Names,
+    sampling::{Adjusting, Sampling},
     sink::Recording,
     snapshot::{Snapshot, Snapshots, TopicView, group_views, seconds},
     traffic,
@@ -46,6 +47,8 @@ pub struct Worker {
     recorder: Recorder,
     names: Names,
     decoder: Decoder,
+    sampling: Arc<Sampling>,
+    adjusting: Adjusting,
     snapshots: Snapshots,
     partitions: bool,
     ticks: u32,
@@ -99,7 +102,7 @@ impl Worker {
         settings: Settings,
         engine: Engine,
         metrics: &Arc<Metrics>,
-        opener: Box<dyn RecordOpener>,
+        (decoder, sampling): (Decoder, Arc<Sampling>),
         queue: Receiver<Event>,
         now: Instant,
     ) -> Self {
@@ -113,7 +116,9 @@ impl Worker {
             inventory: Inventory::default(),
             recorder,
             names: Names::new(settings.names),
-            decoder: Decoder::new(opener, settings.decode_bytes_per_second, metrics, now),
+            decoder,
+            sampling,
+            adjusting: Adjusting::new(now),
             snapshots: Snapshots::default(),
             partitions: settings.partitions,
             ticks: 0,
@@ -196,6 +201,7 @@ impl Worker {
     pub(super) fn tick(&mut self, now: Stamp) {
         self.ticks = self.ticks.wrapping_add(1);
         self.decoder.refill(now.mono);
+        self.sampling.adjust(&mut self.adjusting, now.mono);
         self.recorder.set_now(now.mono);
         self.inventory.tick(now.mono);
         self.graph.tick(now.mono);
@@ -215,6 +221,7 @@ impl Worker {
         gauges::lag(&table, &lags, self.partitions, recorder, names);
         gauges::groups(&groups, recorder, names);
         gauges::health(&health, recorder, names);
+        gauges::examined(&self.engine, now, recorder, names);
         gauges::own(&self.inventory.software(), recorder);
         if self.ticks.is_multiple_of(EXPIRE_TICKS) {
             self.recorder.expire();

@@ -23,6 +23,8 @@ pub struct DeadLetter {
     pub origin: Option<Position>,
     /// Class of the exception; `None` where the headers do not say.
     pub exception_class: Option<String>,
+    /// Consumer group that read it; `None` where the headers do not say.
+    pub group: Option<String>,
 }
 
 /// Headers of one framework.
@@ -33,6 +35,7 @@ struct Parts {
     offset: Option<i64>,
     class: Option<String>,
     cause: Option<String>,
+    group: Option<String>,
 }
 
 impl DeadLetter {
@@ -90,6 +93,7 @@ impl DeadLetter {
             retry: false,
             origin,
             exception_class: parts.cause.or(parts.class),
+            group: parts.group,
         };
         Some((letter, is_one))
     }
@@ -105,7 +109,14 @@ impl Parts {
             "kafka_dlt-exception-fqcn" => set(&mut self.class, class_name(value)),
             // The class above is then the container's own wrapper.
             "kafka_dlt-exception-cause-fqcn" => set(&mut self.cause, class_name(value)),
+            "kafka_dlt-original-consumer-group" => set(&mut self.group, group_name(value)),
+            // Connect names its groups so.
+            "__connect.errors.connector.name" => {
+                let group = group_name(value).map(|name| format!("connect-{name}"));
+                set(&mut self.group, group)
+            }
             // On what goes to a retry topic too.
+            "kafka_original-consumer-group" => !set(&mut self.group, group_name(value)),
             "kafka_original-topic" => !set(&mut self.topic, topic_name(value)),
             "kafka_original-partition" => !set(&mut self.partition, big_endian(value)),
             "kafka_original-offset" => !set(&mut self.offset, big_endian_64(value)),
@@ -154,6 +165,12 @@ fn topic_name(value: &[u8]) -> Option<String> {
     fits.then(|| name.to_owned())
 }
 
+fn group_name(value: &[u8]) -> Option<String> {
+    let fits = (1..=TOPIC_BYTES_MAX).contains(&value.len());
+    let name = str::from_utf8(value).ok()?;
+    (fits && !name.contains(char::is_control)).then(|| name.to_owned())
+}
+
 /// Streams writes the exception as text: the class, then perhaps a colon and a message, which is left out.
 fn class_name(value: &[u8]) -> Option<String> {
     let text = str::from_utf8(value).ok()?;
@@ -171,6 +188,22 @@ pub fn is_dead_letter_topic(topic: &str) -> bool {
         let before = topic.strip_suffix(suffix);
         before.is_some_and(|rest| rest.ends_with(['.', '-', '_']))
     })
+}
+
+/// The topic whose records are set aside into this one, by its name: `orders` of `orders.dlq`, `orders-dlt`, `orders-retry-1000`.
+#[must_use]
+pub fn origin_topic(topic: &str) -> Option<&str> {
+    let numbered = topic.rsplit_once(['-', '.', '_']);
+    let bare = match numbered {
+        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => topic,
+    };
+    let name = bare.to_ascii_lowercase();
+    let suffix = SUFFIXES.iter().chain(&["retry"]);
+    let mut rests = suffix.filter_map(|suffix| name.strip_suffix(suffix));
+    let rest = rests.find(|rest| rest.ends_with(['.', '-', '_']))?;
+    let end = rest.len().checked_sub(1).filter(|end| *end > 0)?;
+    topic.get(..end)
 }
 
 /// Whether a topic is named as retry topics are: `*-retry`, `*.retry`, and with a number behind it as Spring's.
@@ -199,6 +232,7 @@ mod tests {
             retry: false,
             origin: Some(Position::new("orders", 3, offset)),
             exception_class: Some(class.to_owned()),
+            group: None,
         })
     }
 

@@ -8,16 +8,19 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    again::{Pass, Standing},
+    duplicates::Handed,
     engine::{
         Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, MAX_SEEN_BATCHES, ReadingKey, reader_known,
     },
     measure::{Measure, Reason, Sink, Sli, Stage},
     seen::{FEW_BATCHES, MAX_BATCHES, Passed, is_data},
     spread::Times,
-    verdicts::{AMBIGUOUS, NO_GROUP, latency},
+    verdicts::{AMBIGUOUS, NO_GROUP, Out, latency},
 };
 use crate::event::{
-    BatchFact, Delivered, DeliveredPart, Event, Example, Name, Stamp, Traced, UNRESOLVED,
+    BatchFact, Delivered, DeliveredPart, DeliveredRecord, Direction, Event, Example, Identity,
+    Name, Stamp, Traced, UNRESOLVED,
 };
 
 /// How long a clock that ran ahead is shown after it was last seen to.
@@ -39,7 +42,7 @@ pub(super) struct Health {
 }
 
 impl Health {
-    fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             previous: (0, 0),
             current: (0, 0),
@@ -49,7 +52,7 @@ impl Health {
         }
     }
 
-    fn add(&mut self, certain: bool, count: u64, now: Instant) {
+    pub(super) fn add(&mut self, certain: bool, count: u64, now: Instant) {
         self.touched = now;
         let (known, all) = &mut self.current;
         *all = all.saturating_add(count);
@@ -152,9 +155,19 @@ impl Engine {
         if first_sight && followed {
             reader_known(&key.1, &key.0, &mut self.out(event.at, sink));
         }
-        for batch in &part.batches {
-            if is_data(batch) && batch.delivered > 0 {
-                self.batch(&key, followed, part.asked, batch, event.at, examiner, sink);
+        let pass = followed
+            .then(|| self.given_to(&key, part, event.at))
+            .flatten();
+        for fact in &part.batches {
+            if is_data(fact) && fact.delivered > 0 {
+                let handed = Handed {
+                    key: &key,
+                    fact,
+                    asked: part.asked,
+                    pass,
+                };
+                self.batch(handed, followed, event.at, examiner, sink);
+                let batch = fact;
                 let within = batch.base_offset..=batch.last_offset;
                 let mut traced = part.traced.iter();
                 let traced = traced.find(|record| within.contains(&record.offset));
@@ -168,20 +181,30 @@ impl Engine {
         }
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call site; a struct would only rename them"
-    )]
+    /// What of it the group was given before.
+    fn given_to(&mut self, key: &ReadingKey, part: &DeliveredPart, at: Stamp) -> Option<Pass> {
+        let standing = Standing {
+            committed: self.readings.get(key).and_then(|r| r.committed),
+            changes: self.groups.changes(&key.0),
+        };
+        let pass = self.given.take(key, part, standing, at.mono)?;
+        if let (Some(offset), Some(reading)) = (pass.stuck_at, self.readings.get_mut(key)) {
+            reading.failed.add(offset, false);
+        }
+        Some(pass)
+    }
+
     fn batch(
         &mut self,
-        key: &ReadingKey,
+        handed: Handed<'_>,
         followed: bool,
-        asked: Option<i64>,
-        fact: &BatchFact,
         at: Stamp,
         examiner: &mut dyn Examiner,
         sink: &mut dyn Sink,
     ) {
+        let Handed {
+            key, fact, asked, ..
+        } = handed;
         let (group, topic, _) = key;
         sink.record(Measure::Delivered {
             topic,
@@ -193,7 +216,10 @@ impl Engine {
         let opened = fact
             .captured
             .as_ref()
-            .and_then(|captured| examiner.examine(captured, fact.codec));
+            .and_then(|captured| examiner.delivered(captured, fact.codec));
+        self.examine(handed, followed, opened.as_deref(), at, sink);
+        let opened: Option<Vec<(i64, i64)>> =
+            opened.map(|records| records.iter().map(|r| (r.offset, r.published_ms)).collect());
         let times = times_of(fact, asked, opened.as_deref());
         let stage = if followed {
             self.stage(group, topic)
@@ -223,6 +249,30 @@ impl Engine {
             self.kept_times = self
                 .kept_times
                 .saturating_add(kept.map_or(0, <[(i64, i64)]>::len));
+        }
+    }
+
+    fn examine(
+        &mut self,
+        handed: Handed<'_>,
+        followed: bool,
+        records: Option<&[DeliveredRecord]>,
+        at: Stamp,
+        sink: &mut dyn Sink,
+    ) {
+        let (_, topic, _) = handed.key;
+        let all = u64::from(handed.fact.delivered);
+        let first = records.and_then(<[_]>::first);
+        let yes = first.is_some_and(|record| record.identity != Identity::Unasked);
+        self.examined
+            .add(topic, Direction::BrokerToClient, all, yes, at.mono);
+        if followed {
+            let mut out = Out {
+                verdicts: &mut self.verdicts,
+                sink,
+                now: at,
+            };
+            self.duplicates.take(handed, records, &mut out);
         }
     }
 
@@ -314,9 +364,14 @@ impl Engine {
             return;
         };
         reading.position(offset, now.mono);
-        for passed in reading.seen.settle(offset) {
+        let passed = reading.seen.settle(offset);
+        let records = passed.iter().map(|p| p.count).sum();
+        let failed = reading.failed.settle(offset, records);
+        for passed in passed {
             self.passed(key, &passed, now, sink);
         }
+        self.processed(key, records, failed, now, sink);
+        self.given.committed(key, offset);
     }
 
     fn passed(&mut self, key: &ReadingKey, passed: &Passed, now: Stamp, sink: &mut dyn Sink) {

@@ -8,20 +8,26 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    again::Given,
     availability::Availability,
     bounds::{Bounds, TooManyThresholds},
     delivery::Health,
+    duplicates::{DuplicateSettings, Duplicates, duplicates},
+    examined::Examined,
+    failures::{Failures, dead_letter, processing, unsettled},
     groups::Groups,
     measure::{Measure, Reason, Sink, Stage},
     members::{Members, Revoked},
     objective::{Objective, Objectives},
     publish::Publishes,
     reading::Reading,
-    verdicts::{Out, Verdicts, latency},
+    transactions::Transactions,
+    verdicts::{NO_GROUP, Out, Verdicts, latency},
 };
 use crate::event::{
-    Answer, CapturedBatch, Codec, Event, EventKind, Facts, Membership, MembershipChange, Name,
-    Positions, Settled, SettledPart, Stamp, TopicSeen, UNRESOLVED,
+    Answer, CapturedBatch, Codec, DeliveredRecord, Direction, Event, EventKind, Facts, Membership,
+    MembershipChange, Name, Positions, ProducedPart, PublishOutcome, SetAside, Settled,
+    SettledPart, Stamp, TopicSeen, UNRESOLVED,
 };
 
 /// Most (group, topic, partition) whose progress is kept.
@@ -39,8 +45,29 @@ pub const MAX_TOPICS_NAMED: usize = 256;
 
 /// Opens captured batches, within whatever budget it has.
 pub trait Examiner {
-    /// (offset, publish time in ms) of every record, in offset order; `None` where the batch could not be opened.
-    fn examine(&mut self, batch: &CapturedBatch, codec: Codec) -> Option<Vec<(i64, i64)>>;
+    /// Every record of a batch on its way to a consumer, in offset order; `None` where it could not be opened.
+    fn delivered(&mut self, batch: &CapturedBatch, codec: Codec) -> Option<Vec<DeliveredRecord>>;
+
+    /// Those of the records sent to a topic that were set aside; `None` where the batch could not be opened.
+    fn sent(&mut self, topic: &Name, batch: &CapturedBatch, codec: Codec) -> Option<Vec<SetAside>>;
+}
+
+/// What the engine is told besides objectives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// What is remembered of events.
+    pub duplicates: DuplicateSettings,
+    /// Deliveries of one offset without a commit from which on its record is poison.
+    pub poison_deliveries: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            duplicates: DuplicateSettings::default(),
+            poison_deliveries: 5,
+        }
+    }
 }
 
 /// Reasons a rebalance can have; each exists from zero.
@@ -64,6 +91,12 @@ pub struct Engine {
     pub(super) health: HashMap<Name, Health>,
     pub(super) kept_times: usize,
     pub(super) seen_batches: usize,
+    pub(super) settings: Settings,
+    pub(super) duplicates: Duplicates,
+    pub(super) given: Given,
+    pub(super) failures: Failures,
+    pub(super) examined: Examined,
+    transactions: Transactions,
     started: bool,
 }
 
@@ -88,8 +121,24 @@ impl Engine {
             health: HashMap::new(),
             kept_times: 0,
             seen_batches: 0,
+            settings: Settings::default(),
+            duplicates: Duplicates::new(DuplicateSettings::default()),
+            given: Given::default(),
+            failures: Failures::default(),
+            examined: Examined::default(),
+            transactions: Transactions::default(),
             started: false,
         })
+    }
+
+    /// With these settings; before the first event.
+    #[must_use]
+    pub fn with(self, settings: Settings) -> Self {
+        Self {
+            duplicates: Duplicates::new(settings.duplicates),
+            settings,
+            ..self
+        }
     }
 
     /// The latency bucket bounds that these objectives need.
@@ -142,6 +191,10 @@ impl Engine {
         drop_readings(&mut self.readings, revoked, &mut out);
         self.verdicts.expire(now.mono);
         self.groups.expire(now.mono);
+        self.given.expire(now.mono);
+        self.failures.expire(now.mono);
+        self.transactions.expire(now.mono);
+        self.examined.tick(now.mono);
         self.forget_idle(now);
         self.kept_times = self.readings.values().map(|r| r.seen.kept()).sum();
         self.seen_batches = self.readings.values().map(|r| r.seen.len()).sum();
@@ -188,15 +241,16 @@ impl Engine {
         sink: &mut dyn Sink,
     ) {
         match facts {
-            Facts::None | Facts::Authenticated { .. } | Facts::TransactionEnded { .. } => {}
+            Facts::None | Facts::Authenticated { .. } => {}
             Facts::Produced(produced) => {
-                let mut out = Out {
-                    verdicts: &mut self.verdicts,
-                    sink,
-                    now: event.at,
-                };
-                self.publishes.take(produced, &mut out);
+                for part in &produced.parts {
+                    self.produced(part, event.at, examiner, sink);
+                }
             }
+            Facts::TransactionEnded {
+                producer_id,
+                committed,
+            } => self.transaction_ended(*producer_id, *committed, event.at, sink),
             Facts::Delivered(delivered) => self.delivered(delivered, event, examiner, sink),
             Facts::Settled(settled) => self.settled(settled, event, sink),
             Facts::Positions(positions) => self.positions(positions, event),
@@ -205,10 +259,66 @@ impl Engine {
         }
     }
 
+    fn produced(
+        &mut self,
+        part: &ProducedPart,
+        now: Stamp,
+        examiner: &mut dyn Examiner,
+        sink: &mut dyn Sink,
+    ) {
+        let mut out = Out {
+            verdicts: &mut self.verdicts,
+            sink: &mut *sink,
+            now,
+        };
+        if !self.publishes.take(part, &mut out) || part.records == 0 {
+            return;
+        }
+        let captured = part.captured.as_ref();
+        let aside = captured.and_then(|batch| examiner.sent(&part.topic, batch, part.codec));
+        let topic = &part.topic;
+        self.examined.add(
+            topic,
+            Direction::ClientToBroker,
+            part.records,
+            aside.is_some(),
+            now.mono,
+        );
+        let aside = aside.unwrap_or_default();
+        if part.outcome == PublishOutcome::NotAsked {
+            let dead = aside.iter().filter(|letter| !letter.retry);
+            for letter in dead {
+                let origin = letter.topic.clone().unwrap_or_else(|| UNRESOLVED.into());
+                let series = dead_letter(&origin, &NO_GROUP.into());
+                self.out(now, sink).unknown(&series, Reason::Acks0, 1);
+            }
+        } else {
+            self.set_aside(topic, &aside, now, sink);
+        }
+    }
+
+    fn transaction_ended(
+        &mut self,
+        producer_id: i64,
+        committed: bool,
+        now: Stamp,
+        sink: &mut dyn Sink,
+    ) {
+        for (key, offset) in self.transactions.end(producer_id) {
+            if committed {
+                self.commit(&key, offset, now, sink);
+            } else if let Some(reading) = self.readings.get_mut(&key) {
+                reading.failed.roll_back(reading.seen.unsettled(offset));
+            }
+        }
+    }
+
     fn topics(&mut self, topics: &[TopicSeen], now: Stamp, sink: &mut dyn Sink) {
         for topic in topics {
             if topic.gone {
                 self.readings.retain(|(_, name, _), _| *name != topic.name);
+                self.given.forget(&topic.name);
+                self.examined.forget(&topic.name);
                 self.health.remove(&topic.name);
             } else if topics.len() <= MAX_TOPICS_NAMED {
                 let mut out = self.out(now, sink);
@@ -232,7 +342,13 @@ impl Engine {
             self.members
                 .infer(client, group, &part.topic, part.partition, now.mono);
             let key = (Arc::clone(group), Arc::clone(&part.topic), part.partition);
-            self.commit(&key, part.offset, now, sink);
+            let applied = match settled.transaction {
+                Some(id) => self.transactions.wait(id, key, part.offset, now.mono),
+                None => Err((key, part.offset)),
+            };
+            if let Err((key, offset)) = applied {
+                self.commit(&key, offset, now, sink);
+            }
         }
     }
 
@@ -256,6 +372,9 @@ impl Engine {
         let Membership { group, member, .. } = membership;
         let (client, now) = (&event.client, event.at);
         self.group_known(group, now, sink);
+        if !matches!(&membership.change, MembershipChange::Beat { .. }) {
+            self.groups.changed(group);
+        }
         match &membership.change {
             MembershipChange::Joined { generation, reason } => {
                 self.members
@@ -365,6 +484,9 @@ impl Engine {
 /// Makes what alerts read about a group and a topic exist.
 pub(super) fn reader_known(topic: &Name, group: &Name, out: &mut Out<'_>) {
     out.judge(&latency(topic, group, Stage::Fetched), 0, 0);
+    out.judge(&processing(topic, group), 0, 0);
+    out.judge(&dead_letter(topic, group), 0, 0);
+    out.judge(&duplicates(topic, group), 0, 0);
     out.measure(Measure::ReaderKnown { topic, group });
 }
 
@@ -373,6 +495,8 @@ fn drop_readings(readings: &mut HashMap<ReadingKey, Reading>, revoked: Revoked, 
         if let Some(reading) = readings.remove(&key) {
             let series = latency(&key.1, &key.0, Stage::Committed);
             out.unknown(&series, Reason::NotCommitted, reading.seen.unjudged());
+            let waiting = reading.seen.unsettled(i64::MAX);
+            unsettled(&key.1, &key.0, waiting, out);
         }
     }
 }

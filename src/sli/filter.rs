@@ -21,15 +21,14 @@ const WORDS_MIN: usize = 32;
 /// Odd, with its bits spread evenly (the golden ratio in 64 bits, as in SplitMix64).
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Share of ids that are said to have been there and were not, at most: where every slice is as full as it gets.
-pub const FALSE_POSITIVES: f64 = 0.000_09;
-
 /// One bit set.
 #[derive(Debug)]
 struct Slice {
     /// Counted from the first one ever.
     number: u64,
     bits: Box<[u64]>,
+    /// Bits that are set.
+    set: u64,
 }
 
 impl Slice {
@@ -37,6 +36,7 @@ impl Slice {
         Self {
             number,
             bits: vec![0; words].into_boxed_slice(),
+            set: 0,
         }
     }
 
@@ -52,6 +52,14 @@ impl Slice {
         (usize::try_from(at / 64).unwrap_or(0), 1 << (at % 64))
     }
 
+    /// Share of the bits that are set.
+    fn fill(&self) -> f64 {
+        let words = u32::try_from(self.bits.len()).unwrap_or(u32::MAX);
+        #[allow(clippy::cast_precision_loss, reason = "a share of counts under 2^53")]
+        let set = self.set as f64;
+        set / 64.0 / f64::from(words.max(1))
+    }
+
     fn has(&self, id: u64) -> bool {
         let (word, mask) = self.place(id);
         self.bits.get(word).is_some_and(|bits| bits & mask != 0)
@@ -60,6 +68,7 @@ impl Slice {
     fn add(&mut self, id: u64) {
         let (word, mask) = self.place(id);
         if let Some(bits) = self.bits.get_mut(word) {
+            self.set = self.set.saturating_add(u64::from(*bits & mask == 0));
             *bits |= mask;
         }
     }
@@ -67,7 +76,7 @@ impl Slice {
 
 /// Ids of a window.
 #[derive(Debug)]
-pub struct Filter {
+pub(super) struct Filter {
     /// Youngest first.
     slices: VecDeque<Slice>,
     /// When each generation began, youngest first; as many as are whole.
@@ -85,8 +94,7 @@ pub struct Filter {
 
 impl Filter {
     /// Remembers ids for `window`, in at most so many bytes: where more come, for less long.
-    #[must_use]
-    pub fn new(window: Duration, bytes: usize) -> Self {
+    pub(super) fn new(window: Duration, bytes: usize) -> Self {
         let words = (bytes / SLICES / size_of::<u64>()).max(WORDS_MIN);
         #[allow(
             clippy::cast_precision_loss,
@@ -107,7 +115,7 @@ impl Filter {
     }
 
     /// Whether this id, a hash of 64 even bits, was there within the window; from now on it was.
-    pub fn insert(&mut self, id: u64, now: Instant) -> bool {
+    pub(super) fn insert(&mut self, id: u64, now: Instant) -> bool {
         self.turn(now);
         let was = self.has(id);
         for slice in self.slices.iter_mut().take(TOGETHER) {
@@ -118,17 +126,26 @@ impl Filter {
     }
 
     /// How far back every id is known, by now: less than asked for where more came than there is room for, or since it began.
-    #[must_use]
-    pub fn window(&self, now: Instant) -> Duration {
+    pub(super) fn window(&self, now: Instant) -> Duration {
         let oldest = self.began.back();
         oldest.map_or(Duration::ZERO, |began| {
             now.saturating_duration_since(*began).min(self.window)
         })
     }
 
+    /// Share of ids that would be said to have been there now and were not: for each row how likely it is that all its slices have
+    /// an id, and the slice before it has not (a longer row counts once).
+    pub(super) fn false_positives(&self) -> f64 {
+        let fill: Vec<f64> = self.slices.iter().map(Slice::fill).collect();
+        let before = std::iter::once(0.0).chain(fill.iter().copied());
+        let rows = fill.windows(TOGETHER).zip(before);
+        rows.map(|(row, before)| row.iter().product::<f64>() * (1.0 - before))
+            .sum()
+    }
+
     /// Memory in use, bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
         self.slices
             .len()
             .saturating_mul(self.words)
@@ -185,6 +202,7 @@ impl Filter {
         }
         if let Some(mut oldest) = self.slices.pop_back() {
             oldest.bits.fill(0);
+            oldest.set = 0;
             oldest.number = number;
             self.slices.push_front(oldest);
         }
@@ -201,6 +219,9 @@ const fn mix(mut z: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Share of ids that are said to have been there and were not, at most: where every slice is as full as it gets.
+    const FALSE_POSITIVES: f64 = 0.000_09;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -255,6 +276,11 @@ mod tests {
         }
         let share = f64::from(wrong) / f64::from(IDS);
         assert!(share <= FALSE_POSITIVES, "{share}");
+        let stated = filter.false_positives();
+        assert!(
+            (share..FALSE_POSITIVES).contains(&stated),
+            "{stated} {share}"
+        );
         assert!(filter.bytes() <= 1 << 20, "{}", filter.bytes());
     }
 

@@ -32,6 +32,7 @@ pub(super) struct Group {
     interval_seconds: Option<f64>,
     samples: u32,
     generation: Option<i32>,
+    changes: u64,
     touched: Instant,
 }
 
@@ -42,6 +43,7 @@ impl Group {
             interval_seconds: None,
             samples: 0,
             generation: None,
+            changes: 0,
             touched: now,
         }
     }
@@ -121,6 +123,18 @@ impl Groups {
         if let Some(group) = self.groups.get_mut(name) {
             group.committers.remove(member);
         }
+    }
+
+    /// A member came, went or was assigned something.
+    pub(super) fn changed(&mut self, name: &Name) {
+        if let Some(group) = self.groups.get_mut(name) {
+            group.changes = group.changes.wrapping_add(1);
+        }
+    }
+
+    /// How often that happened.
+    pub(super) fn changes(&self, name: &Name) -> u64 {
+        self.groups.get(name).map_or(0, |group| group.changes)
     }
 
     /// A member reached a generation. True for the first member that does: then a rebalance round is counted.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::objective::{DEFAULT_LATENCY_THRESHOLD, Goal};
-use crate::event::{Example, Name};
+use crate::event::{Category, Example, Name};
 
 /// A service-level indicator that a sidecar measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,11 +16,24 @@ pub enum Sli {
     Latency,
     /// Requests and connects; good = answered in time without a fault of the broker.
     Availability,
+    /// Records delivered and settled; good = nothing says that the program could not process them.
+    Processing,
+    /// Records delivered whose id is known; good = the event had not been delivered before.
+    Duplicates,
+    /// Records settled or dead-lettered; good = settled without.
+    DeadLetter,
 }
 
 impl Sli {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Publish, Self::Latency, Self::Availability];
+    pub const ALL: [Self; 6] = [
+        Self::Publish,
+        Self::Latency,
+        Self::Availability,
+        Self::Processing,
+        Self::Duplicates,
+        Self::DeadLetter,
+    ];
 
     /// The metric label and the word in `objectives:`.
     #[must_use]
@@ -29,28 +42,25 @@ impl Sli {
             Self::Publish => "publish",
             Self::Latency => "latency",
             Self::Availability => "availability",
+            Self::Processing => "processing",
+            Self::Duplicates => "duplicates",
+            Self::DeadLetter => "dead_letter",
         }
     }
 
     /// What is asked where no objective says otherwise.
     #[must_use]
     pub const fn default_goal(self) -> Goal {
-        match self {
-            Self::Publish => Goal {
-                stage: None,
-                threshold: None,
-                target: 0.999,
-            },
-            Self::Latency => Goal {
-                stage: None,
-                threshold: Some(DEFAULT_LATENCY_THRESHOLD),
-                target: 0.95,
-            },
-            Self::Availability => Goal {
-                stage: None,
-                threshold: None,
-                target: 0.9995,
-            },
+        let (threshold, target) = match self {
+            Self::Publish | Self::Processing => (None, 0.999),
+            Self::Latency => (Some(DEFAULT_LATENCY_THRESHOLD), 0.95),
+            Self::Availability | Self::DeadLetter => (None, 0.9995),
+            Self::Duplicates => (None, 0.9999),
+        };
+        Goal {
+            stage: None,
+            threshold,
+            target,
         }
     }
 }
@@ -104,6 +114,51 @@ pub enum Reason {
     ClientClosed,
     /// The sidecar closed the connection while a request was open.
     ProxyClosed,
+    /// The record carries no id.
+    NoIdentity,
+    /// The consumer asked again for what it had not committed; whether the program had seen it cannot be told.
+    Refetched,
+}
+
+/// Kinds of duplicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DuplicateClass {
+    /// A producer sent a batch again that the broker already had: absorbed there.
+    ProducerRetry,
+    /// One id at two offsets.
+    AppendedTwice,
+    /// One offset given again to the same group, without a change of members or a commit.
+    Redelivered,
+    /// One offset given again after a change of members; outside the SLI.
+    RebalanceRedelivered,
+    /// The consumer went back on purpose; outside the SLI.
+    Replayed,
+    /// Same key and value at two offsets, without an id; outside the SLI.
+    SameContent,
+}
+
+impl DuplicateClass {
+    /// Those that a consumer sees.
+    pub const DELIVERED: [Self; 5] = [
+        Self::AppendedTwice,
+        Self::Redelivered,
+        Self::RebalanceRedelivered,
+        Self::Replayed,
+        Self::SameContent,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProducerRetry => "producer_retry",
+            Self::AppendedTwice => "appended_twice",
+            Self::Redelivered => "redelivered",
+            Self::RebalanceRedelivered => "rebalance_redelivered",
+            Self::Replayed => "replayed",
+            Self::SameContent => "same_content",
+        }
+    }
 }
 
 impl Reason {
@@ -124,6 +179,8 @@ impl Reason {
             Self::Settling => "settling",
             Self::ClientClosed => "client_closed",
             Self::ProxyClosed => "proxy_closed",
+            Self::NoIdentity => "no_identity",
+            Self::Refetched => "refetched",
         }
     }
 }
@@ -233,6 +290,30 @@ pub enum Measure<'a> {
         reason: &'static str,
         /// 0 or 1.
         count: u64,
+    },
+    /// Records that were there before.
+    Duplicates {
+        /// Topic.
+        topic: &'a Name,
+        /// Group; empty for what a producer sent again.
+        group: &'a Name,
+        /// Kind.
+        class: DuplicateClass,
+        /// How many.
+        count: u64,
+    },
+    /// A record that a program set aside, acknowledged by the broker.
+    SetAside {
+        /// Topic it was read from.
+        topic: &'a Name,
+        /// Group that read it.
+        group: &'a Name,
+        /// Topic it went to.
+        into: &'a Name,
+        /// Kind of failure.
+        category: Category,
+        /// To be tried again; else a dead letter.
+        retry: bool,
     },
     /// A topic that was named by a client's question or answer: its counters shall exist.
     TopicKnown {

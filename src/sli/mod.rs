@@ -4,10 +4,14 @@
 //! Verdicts leave through [`Sink`], states are asked for ([`Engine::lags`], [`Engine::groups`], [`Engine::slis`]). Must not
 //! import `metrics`, and must not know a protocol beyond the error names that events carry as labels.
 
+mod again;
 mod availability;
 pub mod bounds;
 mod delivery;
+mod duplicates;
 mod engine;
+mod examined;
+mod failures;
 mod filter;
 mod groups;
 mod measure;
@@ -18,15 +22,17 @@ mod reading;
 mod seen;
 mod spread;
 mod status;
+mod transactions;
 mod verdicts;
 
 pub use bounds::{Bounds, TooManyThresholds};
+pub use duplicates::{DuplicateMemory, DuplicateSettings};
 pub use engine::{
     Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, MAX_READINGS, MAX_SEEN_BATCHES,
-    MAX_TOPICS_NAMED, REBALANCE_REASONS,
+    MAX_TOPICS_NAMED, REBALANCE_REASONS, Settings,
 };
 pub use groups::{GROUP_IDLE, MAX_COMMITTERS, MAX_GROUPS};
-pub use measure::{Measure, Reason, Series, Sink, Sli, Stage};
+pub use measure::{DuplicateClass, Measure, Reason, Series, Sink, Sli, Stage};
 pub use members::{MAX_INFERRED, MAX_MEMBERS, MemberState};
 pub use objective::{DEFAULT_LATENCY_THRESHOLD, Goal, Objective, Objectives};
 pub use publish::{MAX_PENDING, MAX_PRODUCERS, RETRY_DEADLINE};

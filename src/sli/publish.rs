@@ -12,10 +12,11 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    measure::{Measure, Reason},
+    duplicates::duplicate,
+    measure::{DuplicateClass, Measure, Reason},
     verdicts::Out,
 };
-use crate::event::{Failure, Name, Produced, ProducedPart, ProducerSequence, PublishOutcome};
+use crate::event::{Failure, Name, ProducedPart, ProducerSequence, PublishOutcome};
 
 /// How long a retry may take: Java's and librdkafka's delivery timeout are 120 s and 300 s; past it the client has given up
 /// or its retry is counted as a batch of its own.
@@ -48,6 +49,16 @@ struct ProducerKey {
     producer_id: i64,
 }
 
+impl ProducerKey {
+    fn of(part: &ProducedPart, sequence: ProducerSequence) -> Self {
+        Self {
+            topic: Arc::clone(&part.topic),
+            partition: part.partition,
+            producer_id: sequence.producer_id,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Remembered {
     epoch: i16,
@@ -71,11 +82,29 @@ pub(super) struct Publishes {
 }
 
 impl Publishes {
-    /// Takes one publish request with its outcome.
-    pub(super) fn take(&mut self, produced: &Produced, out: &mut Out<'_>) {
-        for part in &produced.parts {
-            self.part(part, out);
+    /// Takes one partition of a publish request with its outcome. Whether the records are with the broker (with acks=0: were
+    /// sent) and have not been told so before.
+    pub(super) fn take(&mut self, part: &ProducedPart, out: &mut Out<'_>) -> bool {
+        let fresh = reached(&part.outcome) && !self.is_retry(part, out);
+        self.part(part, out);
+        fresh
+    }
+
+    /// What the broker had acknowledged already, it absorbs.
+    fn is_retry(&mut self, part: &ProducedPart, out: &mut Out<'_>) -> bool {
+        let Some(sequence) = part.sequence.filter(|_| part.records > 0) else {
+            return false;
+        };
+        let known = self.producers.get(&ProducerKey::of(part, sequence));
+        let again = known.is_some_and(|known| {
+            known.epoch == sequence.epoch && known.judged.contains(&sequence.base_sequence)
+        });
+        if again && part.outcome != PublishOutcome::NotAsked {
+            let nobody = out.empty();
+            let class = DuplicateClass::ProducerRetry;
+            duplicate(&part.topic, &nobody, class, part.records, out);
         }
+        again
     }
 
     /// Gives up on retries that are overdue.
@@ -127,11 +156,7 @@ impl Publishes {
         outcome: PublishOutcome,
         out: &mut Out<'_>,
     ) {
-        let key = ProducerKey {
-            topic: Arc::clone(&part.topic),
-            partition: part.partition,
-            producer_id: sequence.producer_id,
-        };
+        let key = ProducerKey::of(part, sequence);
         if self.known(&key, sequence, out) {
             return;
         }

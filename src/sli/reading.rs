@@ -7,7 +7,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::seen::{FirstAfter, Seen};
+use super::{
+    failures::Failed,
+    seen::{FirstAfter, Seen},
+};
 use crate::event::{DeliveredPart, Stamp};
 
 /// Ends remembered per partition; when full every second one is dropped, which only lowers the lower bound.
@@ -43,6 +46,8 @@ pub(super) struct Reading {
     pub(super) delivered: u64,
     /// Connection that fetched it last.
     pub(super) connection: u64,
+    /// Those of its records that failed and are not settled.
+    pub(super) failed: Failed,
     end: Option<i64>,
     told: Option<Instant>,
     fetched: Option<Instant>,

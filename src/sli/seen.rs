@@ -174,6 +174,13 @@ impl Seen {
         out
     }
 
+    /// Delivered records under an offset that are not settled.
+    pub(super) fn unsettled(&self, upto: i64) -> u64 {
+        let waiting = self.batches.iter().filter(|b| b.base < upto);
+        let each = waiting.map(|b| b.reached(upto).saturating_sub(b.passed));
+        each.fold(0, u64::saturating_add)
+    }
+
     /// Records whose verdict waits for a commit.
     pub(super) fn unjudged(&self) -> u64 {
         let waiting = self.batches.iter().map(Batch::unjudged);
@@ -348,17 +355,7 @@ impl Batch {
 
     /// Takes the records under `committed` that were not passed before.
     fn pass(&mut self, committed: i64) -> Option<Passed> {
-        let whole = self.last < committed;
-        let reached = if whole {
-            self.delivered
-        } else if let Some(times) = &self.times {
-            let (from, upto) = (self.from, committed);
-            let under = times.iter().filter(|(at, _)| (from..upto).contains(at));
-            u64::try_from(under.count()).unwrap_or(0)
-        } else {
-            u64::try_from(committed.saturating_sub(self.from)).unwrap_or(0)
-        };
-        let reached = reached.min(self.delivered);
+        let reached = self.reached(committed);
         let count = reached.checked_sub(self.passed).filter(|n| *n > 0)?;
         let times = self.times_of(self.passed, reached);
         self.passed = reached;
@@ -370,6 +367,21 @@ impl Batch {
             count,
             example,
         })
+    }
+
+    /// Delivered records under an offset.
+    fn reached(&self, committed: i64) -> u64 {
+        let whole = self.last < committed;
+        let reached = if whole {
+            self.delivered
+        } else if let Some(times) = &self.times {
+            let (from, upto) = (self.from, committed);
+            let under = times.iter().filter(|(at, _)| (from..upto).contains(at));
+            u64::try_from(under.count()).unwrap_or(0)
+        } else {
+            u64::try_from(committed.saturating_sub(self.from)).unwrap_or(0)
+        };
+        reached.min(self.delivered)
     }
 
     /// Publish times of the delivered records number `start..end`.

@@ -6,8 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use super::{engine::Engine, measure::Sli, members::MemberState, reading::Lag};
-use crate::event::{Name, Stamp};
+use super::{
+    duplicates::DuplicateMemory, engine::Engine, measure::Sli, members::MemberState, reading::Lag,
+};
+use crate::event::{Direction, Name, Stamp};
 
 /// One SLI pair.
 #[derive(Debug, Clone, Serialize)]
@@ -160,6 +162,18 @@ impl Engine {
             }
         }
         out.into_values().collect()
+    }
+
+    /// Share of the records that were examined one by one, of the last minutes.
+    #[must_use]
+    pub fn examined(&self) -> BTreeMap<(Name, Direction), f64> {
+        self.examined.shares()
+    }
+
+    /// How events are remembered; `None` as long as no record was examined.
+    #[must_use]
+    pub fn duplicate_memory(&self, now: Stamp) -> Option<DuplicateMemory> {
+        self.duplicates.memory(now.mono)
     }
 
     /// Coverage and skew by topic.

@@ -138,7 +138,8 @@ impl Out<'_> {
         }
     }
 
-    fn empty(&mut self) -> Name {
+    /// The label of what belongs to no topic or group.
+    pub(super) fn empty(&mut self) -> Name {
         Arc::clone(self.verdicts.empty.get_or_insert_with(|| "".into()))
     }
 }

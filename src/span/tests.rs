@@ -63,6 +63,7 @@ fn sent(outcome: PublishOutcome, traced: Vec<Traced>) -> Facts {
             base_timestamp_ms: 0,
             max_timestamp_ms: 0,
             outcome,
+            captured: None,
             injection: Injection::default(),
             traced,
             unrecorded: None,
@@ -215,6 +216,7 @@ fn letter(topic: &str, offset: i64) -> Option<Box<DeadLetter>> {
         retry: false,
         origin: Some(Position::new(topic, 0, offset)),
         exception_class: Some("org.acme.E".into()),
+        group: None,
     }))
 }
 

@@ -42,6 +42,7 @@ fn tree() -> (Tree, Reading) {
         retry: false,
         origin: Some(Position::new("payments", 0, 1)),
         exception_class: Some("org.acme.CardDeclined".to_owned()),
+        group: None,
     });
     let mut aborted = record("audit", 3, 6, 1, 70_000);
     aborted.aborted = true;

@@ -56,6 +56,7 @@ fn letter(topic: &str, origin: Option<&str>) -> Option<DeadLetter> {
         retry: false,
         origin: origin.map(|topic| Position::new(topic, 0, 0)),
         exception_class: None,
+        group: None,
     })
 }
 

@@ -59,6 +59,9 @@ impl Observer for Recorder {
     fn wants_records(&self, _: &str, _: i64, _: i64, _: i64) -> bool {
         false
     }
+    fn examines(&self, _: &str, _: i32) -> bool {
+        false
+    }
     fn reserve(&self, _: usize) -> Option<Reservation> {
         None
     }

@@ -56,7 +56,8 @@ pub(crate) struct DeliveredSink<'a> {
     next_aborted: usize,
     /// Producers whose current transaction is aborted, with the offset it began at.
     aborting: BTreeMap<i64, i64>,
-    capture: Option<(Vec<u8>, Reservation)>,
+    /// The batch at hand, where the observer wants its records; whether to examine them.
+    capture: Option<(Vec<u8>, Reservation, bool)>,
     /// The batch at hand, where its records are to be indexed.
     indexed: Option<(Vec<u8>, Reservation)>,
     acquired: Vec<(i64, i64)>,
@@ -315,8 +316,9 @@ impl Sink for DeliveredSink<'_> {
         let wanted = fact.delivered > 0
             && !fact.log_append_time
             && fact.max_timestamp_ms > fact.base_timestamp_ms;
-        let (topic, base, max) = (
+        let (topic, partition, base, max) = (
             Name::clone(&part.topic),
+            part.partition,
             fact.base_timestamp_ms,
             fact.max_timestamp_ms,
         );
@@ -325,36 +327,35 @@ impl Sink for DeliveredSink<'_> {
         if delivered {
             self.begin_index(&topic, header);
         }
-        if !wanted
-            || !self
-                .shared
-                .observer
-                .wants_records(&topic, self.at.wall_ms, base, max)
-        {
+        let observer = &self.shared.observer;
+        let examined = delivered && observer.examines(&topic, partition);
+        if !examined && (!wanted || !observer.wants_records(&topic, self.at.wall_ms, base, max)) {
             return self.indexed.is_some();
         }
-        self.capture = self
-            .shared
-            .observer
+        self.capture = observer
             .reserve(header.total_bytes())
-            .map(|room| (room_for(header), room));
+            .map(|room| (room_for(header), room, examined));
         self.capture.is_some() || self.indexed.is_some()
     }
 
     fn batch_bytes(&mut self, bytes: &[u8]) {
-        for (kept, _) in self.capture.iter_mut().chain(&mut self.indexed) {
+        if let Some((kept, ..)) = &mut self.capture {
+            kept.extend_from_slice(bytes);
+        }
+        if let Some((kept, _)) = &mut self.indexed {
             kept.extend_from_slice(bytes);
         }
     }
 
     fn batch_end(&mut self) {
         self.end_index();
-        if let Some((kept, reservation)) = self.capture.take()
+        if let Some((kept, reservation, examined)) = self.capture.take()
             && let Some(batch) = self.part().and_then(|p| p.batches.last_mut())
         {
             batch.captured = Some(CapturedBatch {
                 bytes: Bytes::from(kept),
                 reservation,
+                examined,
             });
         }
     }

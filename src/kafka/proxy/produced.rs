@@ -1,7 +1,12 @@
 //! A Produce request as it streams by: what is in it, per partition.
 
+use bytes::Bytes;
+
 use crate::{
-    event::{Codec, Injection, Name, ProducedPart, PublishOutcome, Reservation, Stamp, UNRESOLVED},
+    event::{
+        CapturedBatch, Codec, Injection, Name, ProducedPart, PublishOutcome, Reservation, Stamp,
+        UNRESOLVED,
+    },
     kafka::wire::{
         batch::BatchHeader,
         compression,
@@ -21,6 +26,9 @@ use super::{
 /// Partitions kept per request; more are passed and not reported.
 const PARTS_MAX: usize = 10_000;
 
+/// Bytes of a batch for which there is room at once; more grow with what arrives.
+const BATCH_AT_ONCE: usize = 4 << 20;
+
 /// Collects the parts of a Produce request.
 #[derive(Debug)]
 pub(crate) struct ProducedSink<'a> {
@@ -36,6 +44,8 @@ pub(crate) struct ProducedSink<'a> {
     open: bool,
     /// The batch at hand, where its records are to be noted.
     noted: Option<(Vec<u8>, Reservation)>,
+    /// The batch at hand, where the observer wants to examine its records.
+    capture: Option<(Vec<u8>, Reservation)>,
 }
 
 impl<'a> ProducedSink<'a> {
@@ -50,6 +60,7 @@ impl<'a> ProducedSink<'a> {
             notes: false,
             open: false,
             noted: None,
+            capture: None,
         }
     }
 
@@ -98,6 +109,7 @@ impl Sink for ProducedSink<'_> {
             base_timestamp_ms: 0,
             max_timestamp_ms: 0,
             outcome: PublishOutcome::Lost,
+            captured: None,
             injection: Injection::default(),
             traced: Vec::new(),
             unrecorded: None,
@@ -132,16 +144,32 @@ impl Sink for ProducedSink<'_> {
             let room = self.shared.inject.hold(header.total_bytes());
             self.noted = room.map(|room| (Vec::new(), room));
         }
-        self.noted.is_some()
+        let observer = &self.shared.observer;
+        let of = self.parts.last().filter(|_| self.open && first);
+        if of.is_some_and(|part| observer.examines(&part.topic, part.partition)) {
+            let room = observer.reserve(header.total_bytes());
+            let bytes = header.total_bytes().min(BATCH_AT_ONCE);
+            self.capture = room.map(|room| (Vec::with_capacity(bytes), room));
+        }
+        self.noted.is_some() || self.capture.is_some()
     }
 
     fn batch_bytes(&mut self, bytes: &[u8]) {
-        if let Some((kept, _)) = &mut self.noted {
+        for (kept, _) in self.noted.iter_mut().chain(&mut self.capture) {
             kept.extend_from_slice(bytes);
         }
     }
 
     fn batch_end(&mut self) {
+        if let Some((kept, reservation)) = self.capture.take()
+            && let Some(part) = self.part()
+        {
+            part.captured = Some(CapturedBatch {
+                bytes: Bytes::from(kept),
+                reservation,
+                examined: true,
+            });
+        }
         let Some((bytes, room)) = self.noted.take() else {
             return;
         };

@@ -2,6 +2,7 @@
 
 mod availability;
 mod delivery;
+mod failures;
 mod lag;
 mod publish;
 mod script;

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use crate::{
     event::{
-        Answer, BatchFact, BatchKind, CapturedBatch, Codec, Connection, Delivered, DeliveredPart,
-        Event, EventKind, Facts, Failure, FaultClass, Membership, MembershipChange, Name,
-        Positions, Produced, ProducedPart, ProducerSequence, PublishOutcome, Reservation, Settled,
-        SettledPart, Side, Stamp, TopicSeen, Unanswered,
+        Answer, BatchFact, BatchKind, CapturedBatch, Category, Codec, Connection, Delivered,
+        DeliveredPart, DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity,
+        Membership, MembershipChange, Name, Positions, Produced, ProducedPart, ProducerSequence,
+        PublishOutcome, Reservation, SetAside, Settled, SettledPart, Side, Stamp, TopicSeen,
+        Unanswered,
     },
     sli::{Engine, Examiner, Measure, Objective, Sink, Stage},
 };
@@ -43,6 +44,10 @@ pub(super) struct Totals {
     /// (group, reason) -> rounds
     pub(super) rebalances: BTreeMap<(String, String), u64>,
     pub(super) readers: Vec<(String, String)>,
+    /// class -> records
+    pub(super) duplicates: BTreeMap<&'static str, u64>,
+    /// (topic, group and where it went; retry or dead), in order
+    pub(super) aside: Vec<(String, &'static str)>,
 }
 
 impl Sink for Totals {
@@ -112,6 +117,7 @@ impl Sink for Totals {
                 let key = (group.to_string(), reason.to_owned());
                 *self.rebalances.entry(key).or_default() += count;
             }
+            Measure::Duplicates { .. } | Measure::SetAside { .. } => self.failure(&measure),
             Measure::TopicKnown { .. } => {}
             Measure::ReaderKnown { topic, group } => {
                 self.readers.push((topic.to_string(), group.to_string()));
@@ -121,6 +127,25 @@ impl Sink for Totals {
 }
 
 impl Totals {
+    fn failure(&mut self, measure: &Measure<'_>) {
+        match measure {
+            Measure::Duplicates { class, count, .. } => {
+                *self.duplicates.entry(class.as_str()).or_default() += count;
+            }
+            Measure::SetAside {
+                topic,
+                group,
+                into,
+                retry,
+                ..
+            } => self.aside.push((
+                format!("{topic} {group} {into}"),
+                if *retry { "retry" } else { "dead" },
+            )),
+            _ => {}
+        }
+    }
+
     /// (good, bad) of one pair; `None` where it does not exist.
     pub(super) fn pair(
         &self,
@@ -139,12 +164,41 @@ impl Totals {
     }
 }
 
-/// Gives captured batches the times the script wrote into them.
+/// Group and position that the headers tell, and whether it is to be tried again.
+pub(super) type Letter = (Option<String>, Option<(i32, i64)>, bool);
+
+/// From here on an id is no id but a hash of the content.
+pub(super) const UNNAMED: u64 = 1 << 32;
+
+/// Gives captured batches what the script wrote into them.
 struct ScriptedExaminer;
 
 impl Examiner for ScriptedExaminer {
-    fn examine(&mut self, batch: &CapturedBatch, _: Codec) -> Option<Vec<(i64, i64)>> {
-        serde_json::from_slice(&batch.bytes).ok()
+    fn delivered(&mut self, batch: &CapturedBatch, _: Codec) -> Option<Vec<DeliveredRecord>> {
+        let all: Vec<(i64, i64, Option<u64>)> = serde_json::from_slice(&batch.bytes).ok()?;
+        let record = |(offset, published_ms, id): (i64, i64, Option<u64>)| DeliveredRecord {
+            offset,
+            published_ms,
+            identity: match id {
+                Some(id) if id >= UNNAMED => Identity::Content(id),
+                Some(id) => Identity::Named(id),
+                None => Identity::Unasked,
+            },
+        };
+        Some(all.into_iter().map(record).collect())
+    }
+
+    /// (group, partition, offset, retry) of records of `t`.
+    fn sent(&mut self, _: &Name, batch: &CapturedBatch, _: Codec) -> Option<Vec<SetAside>> {
+        let all: Vec<Letter> = serde_json::from_slice(&batch.bytes).ok()?;
+        let letter = |(group, position, retry): Letter| SetAside {
+            retry,
+            topic: Some("t".into()),
+            position,
+            group: group.map(Into::into),
+            category: Category::Transient,
+        };
+        Some(all.into_iter().map(letter).collect())
     }
 }
 
@@ -262,13 +316,22 @@ impl Script {
         );
     }
 
+    /// Offsets of `t` that a transaction will commit.
+    pub(super) fn promise(&mut self, ms: u64, group: &str, producer: i64, offset: i64) {
+        self.settle(ms, group, 0, offset, Some(producer));
+    }
+
     pub(super) fn commit(&mut self, ms: u64, group: &str, partition: i32, offset: i64) {
+        self.settle(ms, group, partition, offset, None);
+    }
+
+    fn settle(&mut self, ms: u64, group: &str, partition: i32, offset: i64, of: Option<i64>) {
         self.facts(
             ms,
             Facts::Settled(Settled {
                 group: group.into(),
                 member: "m".into(),
-                transaction: None,
+                transaction: of,
                 parts: vec![SettledPart {
                     topic: "t".into(),
                     partition,
@@ -380,21 +443,38 @@ pub(super) fn batch(base: i64, last: i64, low: i64, high: i64) -> BatchFact {
 /// The same, with its records' publish times at hand.
 pub(super) fn opened(base: i64, times: &[i64]) -> BatchFact {
     let last = base + i64::try_from(times.len()).unwrap() - 1;
-    let records: Vec<(i64, i64)> = times
+    let records: Vec<(i64, i64, Option<u64>)> = times
         .iter()
         .zip(base..)
-        .map(|(ms, at)| (at, T0 + ms))
+        .map(|(ms, at)| (at, T0 + ms, None))
         .collect();
-    let bytes = serde_json::to_vec(&records).unwrap();
-    let pool = Arc::new(AtomicUsize::new(bytes.len()));
     let low = *times.first().unwrap();
     let high = *times.iter().max().unwrap();
     BatchFact {
-        captured: Some(CapturedBatch {
-            reservation: Reservation::take(&pool, bytes.len()).unwrap(),
-            bytes: Bytes::from(bytes),
-        }),
+        captured: Some(captured(&records)),
         ..batch(base, last, low, high)
+    }
+}
+
+/// A dense batch from `base` on whose records have these ids.
+pub(super) fn identified(base: i64, ids: &[u64]) -> BatchFact {
+    let last = base + i64::try_from(ids.len()).unwrap() - 1;
+    let records = ids.iter().zip(base..).map(|(id, at)| (at, T0, Some(*id)));
+    let records: Vec<(i64, i64, Option<u64>)> = records.collect();
+    BatchFact {
+        captured: Some(captured(&records)),
+        ..batch(base, last, 0, 0)
+    }
+}
+
+/// A batch that the script's examiner reads.
+pub(super) fn captured(content: &impl serde::Serialize) -> CapturedBatch {
+    let bytes = serde_json::to_vec(content).unwrap();
+    let pool = Arc::new(AtomicUsize::new(bytes.len()));
+    CapturedBatch {
+        reservation: Reservation::take(&pool, bytes.len()).unwrap(),
+        bytes: Bytes::from(bytes),
+        examined: true,
     }
 }
 
@@ -431,6 +511,7 @@ pub(super) fn sent(
         base_timestamp_ms: T0,
         max_timestamp_ms: T0,
         outcome,
+        captured: None,
         injection: crate::event::Injection::default(),
         traced: Vec::new(),
         unrecorded: None,
