@@ -125,6 +125,11 @@ impl Given {
         }
     }
 
+    /// All (group, topic, partition).
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ReadingKey> {
+        self.marks.keys()
+    }
+
     /// (group, topic, partition) whose first uncommitted offset was given at least `times`.
     pub(super) fn stuck(&self, times: u32) -> impl Iterator<Item = &ReadingKey> {
         let all = self.marks.iter();

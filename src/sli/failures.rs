@@ -252,7 +252,7 @@ impl Engine {
             let count = out.entry(key).or_default();
             *count = count.saturating_add(1);
         }
-        for (group, topic, _) in self.readings.keys() {
+        for (group, topic, _) in self.given.keys() {
             out.entry((Arc::clone(topic), Arc::clone(group)))
                 .or_default();
         }
