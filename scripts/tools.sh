@@ -8,6 +8,23 @@ want() { # command, Debian package
   command -v "$1" >/dev/null 2>&1 || packages+=("$2")
 }
 
+# The schema registry of the tests needs Java 21 or newer, beside the 17 that brokers run on.
+registry_java() {
+  local java version
+  for java in java "${JAVA_HOME:-/nonexistent}/bin/java" /usr/lib/jvm/*/bin/java; do
+    version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1) || true
+    [ "${version:-0}" -ge 21 ] && return
+  done
+  for version in 21 25; do
+    if apt-cache show "openjdk-$version-jre-headless" >/dev/null 2>&1; then
+      packages+=("openjdk-$version-jre-headless")
+      return
+    fi
+  done
+  echo "Java 21 or newer is missing and this system has no package of it: install one (adoptium.net) below /usr/lib/jvm or set JAVA_HOME" >&2
+  exit 1
+}
+
 for group in "$@"; do
   case $group in
     build)
@@ -18,6 +35,7 @@ for group in "$@"; do
       want cc gcc; want c++ g++; want make make; want perl perl
       ;;
     brokers)
+      registry_java
       want java openjdk-17-jdk-headless; want javac openjdk-17-jdk-headless; want mvn maven; want unzip unzip
       ;;
     clients)

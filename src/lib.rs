@@ -5,6 +5,7 @@
 //! exact table, which `ARCHITECTURE.md` prints).
 
 pub mod propagation;
+pub mod schema;
 pub mod trace;
 
 pub mod event;
@@ -14,6 +15,7 @@ pub mod span;
 
 pub mod kafka;
 pub mod metrics;
+pub mod registry;
 pub mod sli;
 
 pub mod catalog;

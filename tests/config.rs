@@ -218,7 +218,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
             "t.yaml:4: log: given twice, first at t.yaml:1",
             "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
-            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, otlp, objectives, metrics, names, limits, proxy, admin, log, \
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, schema, otlp, objectives, metrics, names, limits, proxy, admin, log, \
              drain_timeout_seconds",
         ],
     ),
@@ -230,7 +230,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:2: objectives[0].stage: does not apply to sli publish, allowed with: latency",
             "t.yaml:2: objectives[0].threshold_seconds: does not apply to sli publish, allowed with: latency",
             "t.yaml:3: objectives[1].match: is missing, allowed: a regular expression",
-            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency, processing, duplicates, dead_letter",
+            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency, processing, duplicates, dead_letter, schema",
             "t.yaml:3: objectives[1].target: `95` is out of range, allowed: a share over 0 and under 1, for example 0.95 \
              for 95 %",
             "t.yaml:4: objectives[2]: is one value, allowed: a mapping with match, sli, threshold_seconds, target, stage",
@@ -276,6 +276,14 @@ const WRONG: &[(&str, &[&str])] = &[
         &["t.yaml:1: is one value, allowed: a mapping of keys"],
     ),
     (
+        "schema: {registry_url: 'http://me:secret@registry:8081', format: avro, decode_records_per_second: 0}\n",
+        &[
+            "t.yaml:1: schema.decode_records_per_second: `0` is out of range, allowed: 1 to 1000000",
+            "t.yaml:1: schema.format: `avro` is not known, allowed: auto, off",
+            "t.yaml:1: schema.registry_url: holds credentials, allowed: a URL without, and schema.headers_file with an authorization header",
+        ],
+    ),
+    (
         "duplicates: {window_seconds: 0, memory_bytes: 1, ids: [{}]}\ndead_letter:\n  topics: '('\n  poison_deliveries: 1\n  categories: [{match: a, category: fatal}, {category: unknown}]\n",
         &[
             "t.yaml:1: duplicates.ids[0].header: is missing, allowed: one of header, json, regex",
@@ -304,12 +312,8 @@ fn every_fault_is_reported_with_its_line() {
 
 #[test]
 fn keys_of_later_versions_are_refused_only_where_they_say_something() {
-    Case::file("redaction:\nowners: []\nschema: {registry_url: , format: }\nkafka: {sasl: {mechanism: }}\n").load();
-    for given in [
-        "schema: {format: auto}",
-        "otlp: {logs: true}",
-        "redaction: {headers: [a]}",
-    ] {
+    Case::file("redaction:\nowners: []\nkafka: {sasl: {mechanism: }}\n").load();
+    for given in ["otlp: {logs: true}", "redaction: {headers: [a]}"] {
         let faults = Case::file(given).faults();
         assert!(
             faults[0].ends_with(": not acted on in this version, remove it"),

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use support::clients::{Client, Output};
-use support::deadline::try_poll_until;
 use support::kafka::{Kafka, Listener, Version};
 use support::throughline::{Throughline, ThroughlineSpec};
 
@@ -56,24 +55,6 @@ impl Stage {
         assert!(errors.is_empty(), "{line}: {errors:?}");
         output
     }
-
-    /// Waits until these figures have these values, all at once.
-    #[track_caller]
-    fn shows(&self, wanted: &[(&str, &[(&str, &str)], u64)]) {
-        let seen = || {
-            let metrics = self.sidecar.metrics();
-            let each = wanted.iter();
-            each.map(|(name, labels, _)| {
-                let exists = metrics.select(name, labels).next().is_some();
-                exists.then(|| metrics.sum(name, labels) as u64)
-            })
-            .collect::<Vec<_>>()
-        };
-        let values: Vec<_> = wanted.iter().map(|(_, _, value)| Some(*value)).collect();
-        let reached = try_poll_until(LIMIT, || (seen() == values).then_some(()));
-        let last: Vec<_> = wanted.iter().zip(seen()).collect();
-        assert!(reached.is_some(), "wanted, then seen: {last:#?}");
-    }
 }
 
 fn pair<'a>(sli: &'a str, topic: &'a str, group: &'a str) -> [(&'a str, &'a str); 3] {
@@ -109,7 +90,7 @@ fn an_event_written_twice_is_a_duplicate_and_what_a_restart_brings_again_is_none
     assert_eq!(read.records().len(), 360);
     let judged = pair("duplicates", "twice", "reader");
     let again = |of| class("twice", "reader", of);
-    stage.shows(&[
+    stage.sidecar.shows(&[
         (EVENTS, &judged, 360),
         (GOOD, &judged, 300),
         (
@@ -124,7 +105,7 @@ fn an_event_written_twice_is_a_duplicate_and_what_a_restart_brings_again_is_none
         ),
     ]);
     consume("230");
-    stage.shows(&[
+    stage.sidecar.shows(&[
         (EVENTS, &judged, 360),
         (GOOD, &judged, 300),
         (
@@ -168,7 +149,7 @@ fn records_without_an_id_are_unknown_and_the_same_content_is_told() {
     );
     let judged = pair("duplicates", "nameless", "reader");
     let unknown = [&judged[..], &[("reason", "no_identity")]].concat();
-    stage.shows(&[
+    stage.sidecar.shows(&[
         (EVENTS, &judged, 0),
         (UNKNOWN, &unknown, 80),
         (
@@ -209,7 +190,7 @@ fn what_a_program_sets_aside_is_counted_once_by_origin_and_fails_its_processing(
         ("dlq_topic", "given.dlq"),
         ("group", "billing"),
     ];
-    stage.shows(&[
+    stage.sidecar.shows(&[
         ("throughline_retried_records_total", &into, retried),
         ("throughline_dead_letter_records_total", &letters, dead),
         ("throughline_dead_letter_records_total", &[], dead),
@@ -226,7 +207,7 @@ fn what_a_program_sets_aside_is_counted_once_by_origin_and_fails_its_processing(
     let until = format!("--group inspector --until {dead}");
     stage.run(Client::KafkaPython, "consume", "given.dlq", &until);
     let read = [("topic", "given.dlq"), ("group", "inspector")];
-    stage.shows(&[
+    stage.sidecar.shows(&[
         ("throughline_delivered_records_total", &read, dead),
         ("throughline_dead_letter_records_total", &[], dead),
     ]);
@@ -254,13 +235,17 @@ fn a_record_nobody_gets_past_is_poison_until_it_is_committed() {
     for _ in 0..2 {
         read("--commit-records 0");
     }
-    stage.shows(&[("throughline_poison_records", &of, 0)]);
+    stage
+        .sidecar
+        .shows(&[("throughline_poison_records", &of, 0)]);
     read("--commit-records 0");
-    stage.shows(&[("throughline_poison_records", &of, 1)]);
+    stage
+        .sidecar
+        .shows(&[("throughline_poison_records", &of, 1)]);
     read("");
     let judged = pair("duplicates", "stuck", "crashing");
     let again = class("stuck", "crashing", "rebalance_redelivered");
-    stage.shows(&[
+    stage.sidecar.shows(&[
         ("throughline_poison_records", &of, 0),
         ("throughline_duplicate_records_total", &again, 60),
         (EVENTS, &judged, 0),

@@ -14,8 +14,8 @@ use tokio::{
 use super::*;
 use crate::{
     event::{
-        Answer, Codec, Connection, DeliveredRecord, Event, EventKind, Facts, Produced,
-        ProducedPart, PublishOutcome, SetAside, Stamp,
+        Answer, Codec, Connection, DeliveredRecord, Event, EventKind, Facts, Name, Produced,
+        ProducedPart, PublishOutcome, SchemaCount, SentRecords, Stamp,
     },
     metrics::Settings,
     pipeline::{self, RecordOpener, Unreadable},
@@ -60,11 +60,14 @@ impl Control for Switches {
 struct Closed;
 
 impl RecordOpener for Closed {
-    fn delivered(&self, _: &[u8], _: bool) -> Result<Vec<DeliveredRecord>, Unreadable> {
+    fn delivered(&mut self, _: &[u8], _: bool) -> Result<Vec<DeliveredRecord>, Unreadable> {
         Err(Unreadable)
     }
-    fn sent(&self, _: &str, _: &[u8]) -> Result<Vec<SetAside>, Unreadable> {
+    fn sent(&mut self, _: &Name, _: &[u8]) -> Result<SentRecords, Unreadable> {
         Err(Unreadable)
+    }
+    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
+        Vec::new()
     }
 }
 

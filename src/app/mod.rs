@@ -11,6 +11,7 @@ mod diagnostics;
 mod exporting;
 mod logging;
 mod opener;
+mod schemas;
 mod settings;
 mod sidecar;
 mod trace;

@@ -5,7 +5,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use crate::{
-    event::{DeliveredRecord, Identity, SetAside},
+    event::{DeliveredRecord, Identity, Name, SchemaCount, SentRecords, SetAside},
     kafka::wire::{
         batch::BatchHeader,
         record::{Record, Records},
@@ -15,7 +15,7 @@ use crate::{
     propagation::{DeadLetter, Position, origin_topic},
 };
 
-use super::categories::Categories;
+use super::{categories::Categories, schemas::SchemaCheck};
 
 /// Bytes a batch may have once decompressed.
 const OPEN_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -33,10 +33,16 @@ pub(crate) struct Opener {
     pub(crate) categories: Categories,
     /// Keyed per process: what is hashed comes from outside.
     pub(crate) hasher: RandomState,
+    /// Holds values against a registry; `None` where nobody wants to know.
+    pub(crate) schemas: Option<SchemaCheck>,
 }
 
 impl RecordOpener for Opener {
-    fn delivered(&self, batch: &[u8], examined: bool) -> Result<Vec<DeliveredRecord>, Unreadable> {
+    fn delivered(
+        &mut self,
+        batch: &[u8],
+        examined: bool,
+    ) -> Result<Vec<DeliveredRecord>, Unreadable> {
         let records = Records::open(batch, OPEN_BYTES_MAX).map_err(|_| Unreadable)?;
         let header = *records.header();
         let of = |record: Record<'_>| DeliveredRecord {
@@ -54,20 +60,30 @@ impl RecordOpener for Opener {
             .collect()
     }
 
-    fn sent(&self, topic: &str, batch: &[u8]) -> Result<Vec<SetAside>, Unreadable> {
+    fn sent(&mut self, topic: &Name, batch: &[u8]) -> Result<SentRecords, Unreadable> {
         let records = Records::open(batch, OPEN_BYTES_MAX).map_err(|_| Unreadable)?;
         let named = self
             .dead_letters
             .as_ref()
             .is_some_and(|topics| topics.is_match(topic));
-        let mut found = Vec::new();
+        let mut aside = Vec::new();
         for record in &records {
             let record = record.map_err(|_| Unreadable)?;
             let letter = DeadLetter::set_aside(topic, headers(&record))
                 .or_else(|| named.then(DeadLetter::default));
-            found.extend(letter.map(|letter| self.aside(topic, letter)));
+            aside.extend(letter.map(|letter| self.aside(topic, letter)));
         }
-        Ok(found)
+        let schemas = self.schemas.as_mut();
+        let schemas = schemas.map(|check| check.take(topic, &records, batch));
+        Ok(SentRecords {
+            aside,
+            schemas: schemas.unwrap_or_default(),
+        })
+    }
+
+    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
+        let schemas = self.schemas.as_mut();
+        schemas.map_or_else(Vec::new, |check| check.late(OPEN_BYTES_MAX))
     }
 }
 
@@ -172,14 +188,14 @@ mod tests {
         out
     }
 
-    fn identity(opener: &Opener, headers: &[(&str, &str)]) -> Identity {
+    fn identity(opener: &mut Opener, headers: &[(&str, &str)]) -> Identity {
         opener.delivered(&batch(headers), true).unwrap()[0].identity
     }
 
     #[test]
     fn the_first_id_there_is_names_the_event_and_without_one_its_content_does() {
-        let opener = Opener::default();
-        let of = |headers: &[(&str, &str)]| identity(&opener, headers);
+        let mut opener = Opener::default();
+        let mut of = |headers: &[(&str, &str)]| identity(&mut opener, headers);
         let cloud = [("ce_id", "1"), ("ce_source", "shop")];
         assert!(matches!(of(&cloud), Identity::Named(_)));
         assert_ne!(of(&cloud), of(&[("ce_id", "1"), ("ce_source", "bank")]));
@@ -198,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_set_aside_says_where_it_came_from_and_why() {
-        let opener = Opener::default();
+        let mut opener = Opener::default();
         let connect = batch(&[
             ("__connect.errors.topic", "orders"),
             ("__connect.errors.partition", "3"),
@@ -209,7 +225,10 @@ mod tests {
                 "java.net.SocketTimeoutException",
             ),
         ]);
-        let found = opener.sent("errors", &connect).unwrap();
+        let sent = |opener: &mut Opener, topic: &str, batch: &[u8]| {
+            opener.sent(&topic.into(), batch).unwrap().aside
+        };
+        let found = sent(&mut opener, "errors", &connect);
         let letter = SetAside {
             retry: false,
             topic: Some("orders".into()),
@@ -218,14 +237,14 @@ mod tests {
             category: crate::event::Category::Transient,
         };
         assert_eq!(found, [letter]);
-        let named = opener.sent("orders.dlq", &batch(&[])).unwrap();
+        let named = sent(&mut opener, "orders.dlq", &batch(&[]));
         assert_eq!(named[0].topic.as_deref(), Some("orders"));
         assert_eq!(named[0].position, None);
-        assert!(opener.sent("orders", &batch(&[])).unwrap().is_empty());
-        let opener = Opener {
+        assert!(sent(&mut opener, "orders", &batch(&[])).is_empty());
+        let mut opener = Opener {
             dead_letters: regex::Regex::new("^failed$").ok(),
             ..opener
         };
-        assert_eq!(opener.sent("failed", &batch(&[])).unwrap().len(), 1);
+        assert_eq!(sent(&mut opener, "failed", &batch(&[])).len(), 1);
     }
 }

@@ -9,7 +9,11 @@ use std::{
 
 use regex::Regex;
 
-use super::{categories::Categories, opener::Opener};
+use super::{
+    categories::Categories,
+    opener::Opener,
+    schemas::{Link, SchemaCheck},
+};
 use crate::{
     config::{
         self, Always, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, OtlpConfig,
@@ -104,8 +108,8 @@ fn ids(ids: &[config::BusinessId]) -> BusinessIds {
     BusinessIds::new(ids.collect())
 }
 
-/// What is looked for in records.
-pub(crate) fn opener(config: &Config) -> Opener {
+/// What is looked for in records; `link` leads to a registry.
+pub(crate) fn opener(config: &Config, link: Option<Link>) -> Opener {
     let letters = &config.dead_letter;
     let categories = letters.categories.iter().map(|(pattern, kind)| {
         let category = match kind {
@@ -119,6 +123,8 @@ pub(crate) fn opener(config: &Config) -> Opener {
         ids: ids(&config.duplicates.ids),
         dead_letters: letters.topics.as_ref().map(|t| t.regex().clone()),
         categories: Categories::new(categories.collect()),
+        schemas: (config.schema.format == config::SchemaFormat::Auto)
+            .then(|| SchemaCheck::new(link, config.schema.decode_records_per_second.get())),
         ..Opener::default()
     }
 }
@@ -302,6 +308,7 @@ pub(crate) fn objectives(config: &Config) -> Vec<Objective> {
         config::Sli::Processing => Sli::Processing,
         config::Sli::Duplicates => Sli::Duplicates,
         config::Sli::DeadLetter => Sli::DeadLetter,
+        config::Sli::Schema => Sli::Schema,
     };
     let all = config.objectives.iter().map(|o| Objective {
         pattern: Some(o.pattern.regex().clone()),

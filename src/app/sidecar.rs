@@ -23,6 +23,7 @@ use super::{
     diagnostics::Diagnostics,
     exporting::Exporting,
     logging::Level,
+    schemas,
     settings::{self, Signal},
     watch as watching,
 };
@@ -38,6 +39,7 @@ use crate::{
     },
     metrics::{self, Build, CatalogueError, Metrics},
     pipeline::{self, Hot, Worker},
+    registry::RegistryError,
     sli::{Engine, TooManyThresholds},
 };
 
@@ -59,6 +61,8 @@ pub(crate) enum StartError {
     Objectives(TooManyThresholds),
     /// Traces or metrics cannot be exported as asked.
     Otlp(OtlpError),
+    /// The schema registry cannot be asked.
+    Registry(RegistryError),
     /// A fault of this build.
     Catalogue(CatalogueError),
 }
@@ -84,6 +88,7 @@ impl fmt::Display for StartError {
             Self::Tls(fault) => fault.fmt(f),
             Self::Objectives(fault) => write!(f, "objectives: {fault}"),
             Self::Otlp(fault) => fault.fmt(f),
+            Self::Registry(fault) => fault.fmt(f),
             Self::Catalogue(fault) => fault.fmt(f),
         }
     }
@@ -135,7 +140,7 @@ impl Sidecar {
         let engine = Engine::new(settings::objectives(config)).map_err(StartError::Objectives)?;
         let engine = engine.with(settings::engine(config));
         let metrics = registry(config, &engine, &counters).map_err(StartError::Catalogue)?;
-        let (hot, mut worker) = piped(config, engine, &metrics);
+        let (hot, mut worker) = piped(config, telemetry, engine, &metrics)?;
         let proxy_settings = settings::proxy(config).map_err(StartError::Tls)?;
         let (bootstrap, tls) = (proxy_settings.bootstrap.clone(), proxy_settings.tls.clone());
         let shared = (Arc::clone(&modes), Arc::clone(&counters));
@@ -225,12 +230,22 @@ pub(crate) async fn until_true(mut value: watch::Receiver<bool>) {
     value.wait_for(|yes| *yes).await.map(drop).ok();
 }
 
-fn piped(config: &Config, engine: Engine, metrics: &Arc<Metrics>) -> (Arc<Hot>, Worker) {
-    let (settings, opener) = (
-        settings::pipeline(config),
-        Box::new(settings::opener(config)),
-    );
-    pipeline::new(settings, engine, metrics, opener, Instant::now())
+fn piped(
+    config: &Config,
+    telemetry: &Runtime,
+    engine: Engine,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Hot>, Worker), StartError> {
+    let link = schemas::link(config, telemetry).map_err(StartError::Registry)?;
+    let opener = Box::new(settings::opener(config, link));
+    let settings = settings::pipeline(config);
+    Ok(pipeline::new(
+        settings,
+        engine,
+        metrics,
+        opener,
+        Instant::now(),
+    ))
 }
 
 fn registry(

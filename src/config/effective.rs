@@ -33,6 +33,7 @@ impl Config {
             "lineage": self.lineage.to_json(),
             "duplicates": self.duplicates.to_json(),
             "dead_letter": self.dead_letter.to_json(),
+            "schema": self.schema.to_json(),
             "otlp": self.otlp.to_json(),
             "objectives": objectives,
             "metrics": self.metrics.to_json(),

@@ -1,14 +1,19 @@
-//! `duplicates:` and `dead_letter:` - what is looked for in records, one by one.
+//! `duplicates:`, `dead_letter:` and `schema:` - what is looked for in records, one by one.
 //!
 //! Must not look at a record.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
 use super::{
     effective::seconds_json,
     lineage::{BusinessId, ids, ids_json},
+    otlp::{OtlpHeaders, headers},
     pattern::Pattern,
     section::{Section, choice, count, integer, seconds, text},
 };
@@ -136,4 +141,94 @@ impl DeadLetterConfig {
             "poison_deliveries": self.poison_deliveries,
         })
     }
+}
+
+/// Whether values are looked at for what they say of their schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaFormat {
+    /// Every framing that is known.
+    Auto,
+    /// None.
+    Off,
+}
+
+impl SchemaFormat {
+    const WORDS: &[(&str, Self)] = &[("auto", Self::Auto), ("off", Self::Off)];
+}
+
+/// The `schema` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaConfig {
+    /// A registry with Confluent's API; `None` = framing is counted and nothing is checked.
+    pub registry_url: Option<String>,
+    /// Where `headers` came from.
+    pub headers_file: Option<PathBuf>,
+    /// Sent with every question.
+    pub headers: OtlpHeaders,
+    /// What is looked for.
+    pub format: SchemaFormat,
+    /// Values decoded per second.
+    pub decode_records_per_second: NonZeroU32,
+}
+
+impl Default for SchemaConfig {
+    fn default() -> Self {
+        Self {
+            registry_url: None,
+            headers_file: None,
+            headers: OtlpHeaders::default(),
+            format: SchemaFormat::Auto,
+            decode_records_per_second: NonZeroU32::MIN.saturating_add(1_999),
+        }
+    }
+}
+
+impl SchemaConfig {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        let read = |path: &str| headers(Path::new(path)).map(|headers| (path.into(), headers));
+        let (headers_file, headers) = section.optional("headers_file", text(read)).unzip();
+        Self {
+            registry_url: registry_url(section),
+            headers_file,
+            headers: headers.unwrap_or_default(),
+            format: section.or("format", default.format, choice(SchemaFormat::WORDS)),
+            decode_records_per_second: section
+                .optional("decode_records_per_second", integer(1..=1_000_000))
+                .and_then(NonZeroU32::new)
+                .unwrap_or(default.decode_records_per_second),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let format = SchemaFormat::WORDS.iter().find(|(_, f)| *f == self.format);
+        json!({
+            "registry_url": self.registry_url,
+            "headers_file": self.headers_file,
+            "format": format.map(|(word, _)| *word),
+            "decode_records_per_second": self.decode_records_per_second,
+        })
+    }
+}
+
+/// It is shown by `/config` and in messages.
+fn registry_url(section: &Section<'_>) -> Option<String> {
+    let key = "registry_url";
+    let url = section.optional(key, text(|url: &str| Ok::<_, String>(url.to_owned())))?;
+    let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    if rest
+        .split('/')
+        .next()
+        .is_some_and(|host| host.contains('@'))
+    {
+        let message = "holds credentials, allowed: a URL without, and schema.headers_file with an authorization header";
+        section.fault(key, message);
+        return None;
+    }
+    let url = super::otlp::endpoint(&url);
+    if url.is_err() {
+        let message = "is no URL, allowed: http:// or https:// with host, port and path, for example http://localhost:8081";
+        section.fault(key, message);
+    }
+    url.ok()
 }

@@ -30,7 +30,7 @@ pub use address::{AddressError, HostPort, ListenAddress, ListenHost};
 pub use admin::{AdminConfig, LogConfig, LogFormat, LogLevel, Token};
 pub use context::{Always, ContextConfig, Headers, Mode, SamplingConfig, TopicMode};
 pub use effective::{Changes, changes};
-pub use examined::{DeadLetterConfig, DuplicatesConfig, FailureKind};
+pub use examined::{DeadLetterConfig, DuplicatesConfig, FailureKind, SchemaConfig, SchemaFormat};
 pub use fault::{Fault, Faults, Origin};
 pub use kafka::KafkaConfig;
 pub use limits::{LimitsConfig, MetricsConfig, ProxyConfig};
@@ -61,6 +61,8 @@ pub struct Config {
     pub duplicates: DuplicatesConfig,
     /// Records that programs give up on.
     pub dead_letter: DeadLetterConfig,
+    /// Schemas of values.
+    pub schema: SchemaConfig,
     /// Where traces go.
     pub otlp: OtlpConfig,
     /// In the order written.
@@ -90,6 +92,7 @@ impl Default for Config {
             lineage: LineageConfig::default(),
             duplicates: DuplicatesConfig::default(),
             dead_letter: DeadLetterConfig::default(),
+            schema: SchemaConfig::default(),
             otlp: OtlpConfig::default(),
             objectives: Vec::new(),
             metrics: MetricsConfig::default(),
@@ -136,6 +139,7 @@ impl Config {
             lineage: LineageConfig::read(&root.section("lineage")),
             duplicates: DuplicatesConfig::read(&root.section("duplicates")),
             dead_letter: DeadLetterConfig::read(&root.section("dead_letter")),
+            schema: SchemaConfig::read(&root.section("schema")),
             otlp: OtlpConfig::read(&root.section("otlp")),
             objectives: ObjectiveConfig::read_all(root),
             metrics: MetricsConfig::read(&root.section("metrics")),

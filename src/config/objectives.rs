@@ -28,6 +28,8 @@ pub enum Sli {
     Duplicates,
     /// Records that were not dead-lettered.
     DeadLetter,
+    /// Records whose schema holds.
+    Schema,
 }
 
 impl Sli {
@@ -38,6 +40,7 @@ impl Sli {
         ("processing", Self::Processing),
         ("duplicates", Self::Duplicates),
         ("dead_letter", Self::DeadLetter),
+        ("schema", Self::Schema),
     ];
 
     /// As written in the file and in the `sli` label.
@@ -50,6 +53,7 @@ impl Sli {
             Self::Processing => "processing",
             Self::Duplicates => "duplicates",
             Self::DeadLetter => "dead_letter",
+            Self::Schema => "schema",
         }
     }
 
@@ -60,7 +64,7 @@ impl Sli {
             Self::Publish | Self::Processing => 0.999,
             Self::Availability | Self::DeadLetter => 0.9995,
             Self::Latency => 0.95,
-            Self::Duplicates => 0.9999,
+            Self::Duplicates | Self::Schema => 0.9999,
         }
     }
 }
@@ -112,7 +116,7 @@ impl ObjectiveConfig {
 
     fn read(rule: &Section<'_>) -> Option<Self> {
         let pattern = rule.required("match", "a regular expression", text(str::parse));
-        let allowed = "publish, availability, latency, processing, duplicates, dead_letter";
+        let allowed = "publish, availability, latency, processing, duplicates, dead_letter, schema";
         let sli = rule.required("sli", allowed, choice(Sli::WORDS));
         let threshold = rule.optional("threshold_seconds", seconds(0.0001..=86_400.0));
         let target = rule.optional("target", target);

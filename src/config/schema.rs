@@ -143,6 +143,15 @@ pub(super) const ROOT: &[Key] = &[
     key("lineage", Section(LINEAGE)),
     key("duplicates", Section(DUPLICATES)),
     key("dead_letter", Section(DEAD_LETTER)),
+    key(
+        "schema",
+        Section(&[
+            key("registry_url", One),
+            key("headers_file", One),
+            key("format", One),
+            key("decode_records_per_second", One),
+        ]),
+    ),
     key("otlp", Section(OTLP)),
     key("objectives", Rules(OBJECTIVE)),
     key("metrics", Section(METRICS)),
@@ -155,7 +164,6 @@ pub(super) const ROOT: &[Key] = &[
     ),
     key("log", Section(&[key("format", One), key("level", One)])),
     key("drain_timeout_seconds", One),
-    key("schema", Later),
     key("owners", Later),
     key("redaction", Later),
 ];

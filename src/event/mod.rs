@@ -22,7 +22,10 @@ pub use facts::{
     ProducedPart, ProducerSequence, PublishOutcome, Settled, SettledPart, SpanIds, TopicSeen,
     Traced,
 };
-pub use records::{CapturedBatch, Category, DeliveredRecord, Identity, SetAside};
+pub use records::{
+    CapturedBatch, Category, DeliveredRecord, Identity, SchemaCount, SchemaSeen, SchemaVerdict,
+    SchemaVersion, SentRecords, SetAside,
+};
 
 /// A name that came from outside (topic, group, client): shared, never copied per event.
 pub type Name = Arc<str>;

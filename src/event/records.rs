@@ -80,3 +80,69 @@ impl Category {
         }
     }
 }
+
+/// What was found in a batch on its way to the broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SentRecords {
+    /// Those that were set aside, in order.
+    pub aside: Vec<SetAside>,
+    /// What the values say of their schemas; what is still to be asked comes later.
+    pub schemas: Vec<SchemaCount>,
+}
+
+/// So many records of a topic with the same to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaCount {
+    /// What they say.
+    pub seen: SchemaSeen,
+    /// How many.
+    pub records: u64,
+}
+
+/// What a value that is not null says of its schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SchemaSeen {
+    /// Nothing.
+    Bare,
+    /// Which one wrote it.
+    Framed {
+        /// In whose framing.
+        framing: &'static str,
+        /// Whether that holds.
+        verdict: SchemaVerdict,
+        /// The version, where the registry knows it.
+        version: Option<SchemaVersion>,
+    },
+}
+
+/// Whether what a value says of its schema holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SchemaVerdict {
+    /// The schema is known, belongs to the topic, and the value decodes.
+    Good,
+    /// The registry has no such schema.
+    UnknownId,
+    /// The schema belongs to something else.
+    WrongSubject,
+    /// The value does not decode.
+    Undecodable,
+    /// Cannot be told: no registry is configured.
+    NoRegistry,
+    /// Cannot be told: the registry did not answer.
+    RegistryAway,
+    /// Cannot be told: nothing is held against such a schema or framing.
+    Unsupported,
+    /// The schema is known and belongs to the topic; there was no time to decode.
+    NotDecoded,
+}
+
+/// A version of a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SchemaVersion {
+    /// Its name.
+    pub subject: Name,
+    /// From 1 on.
+    pub version: i32,
+    /// `avro`, `json`, `protobuf`.
+    pub language: &'static str,
+}

@@ -82,6 +82,8 @@ pub enum Area {
     Consumer,
     /// Duplicates, dead letters, what was given up on.
     Failures,
+    /// Schemas of values.
+    Schema,
     /// Who may do what, and with what software.
     Access,
     /// Throughline itself.
@@ -100,6 +102,7 @@ impl Area {
             Self::Latency => "latency",
             Self::Consumer => "consumer",
             Self::Failures => "failures",
+            Self::Schema => "schema",
             Self::Access => "access",
             Self::Health => "own health",
             Self::Conventions => "semantic conventions",
@@ -268,6 +271,14 @@ families! {
         "Records set aside to be tried again, once the retry topic has them";
     PoisonRecords "throughline_poison_records" Gauge Records Failures ["topic" "group"] Latency
         "Records that a group does not get past, or that were dead-lettered again after they were given back";
+    SchemaRecords "throughline_schema_records_total" Counter Records Schema ["topic" "framing"] Latency
+        "Examined records whose value says which schema wrote it, by whose framing";
+    SchemaFailures "throughline_schema_failures_total" Counter One Schema ["topic" "reason"] Latency
+        "Examined records whose schema is unknown or another topic's, that do not decode, or lack the framing the others have";
+    SchemaVersions "throughline_schema_info" Info One Schema ["topic" "subject" "version" "format"] Latency
+        "Schema versions that records were written with in the last hour";
+    SchemaDrift "throughline_schema_drift" Gauge One Schema ["topic"] Latency
+        "Schema versions in use in a topic within the last hour, besides the first: 0 = all producers agree";
     ExaminedRatio "throughline_examined_ratio" Gauge Ratio Failures ["topic" "direction"] Latency
         "Share of the records of the last minutes whose ids and headers were looked at; the rest is unknown, never good";
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{RecordOpener, sampling::Sampling};
 use crate::{
-    event::{CapturedBatch, Codec, DeliveredRecord, Name, SetAside},
+    event::{CapturedBatch, Codec, DeliveredRecord, Name, SchemaCount, SentRecords},
     metrics::{Dropped, Metrics},
     sli::Examiner,
 };
@@ -122,13 +122,19 @@ impl Examiner for Decoder {
             self.over_budget.add(1);
             return None;
         }
-        self.read(self.opener.delivered(&batch.bytes, examined))
+        let read = self.opener.delivered(&batch.bytes, examined);
+        self.read(read)
     }
 
-    fn sent(&mut self, topic: &Name, batch: &CapturedBatch, codec: Codec) -> Option<Vec<SetAside>> {
+    fn sent(&mut self, topic: &Name, batch: &CapturedBatch, codec: Codec) -> Option<SentRecords> {
         if !self.sampling.has_priority(topic) && !self.examines(batch, codec) {
             return None;
         }
-        self.read(self.opener.sent(topic, &batch.bytes))
+        let read = self.opener.sent(topic, &batch.bytes);
+        self.read(read)
+    }
+
+    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
+        self.opener.late()
     }
 }

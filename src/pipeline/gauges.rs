@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::{Name, Stamp},
     metrics::{Id, Recorder},
-    sli::{Engine, GroupStatus, PartitionLag, TopicHealth},
+    sli::{Engine, GroupStatus, PartitionLag, TopicHealth, TopicSchemas},
 };
 
 /// Lag of one (topic, group): records summed, seconds the worst.
@@ -169,7 +169,12 @@ pub(super) fn health(topics: &[TopicHealth], recorder: &mut Recorder, names: &mu
 }
 
 /// Sets what is known of single records.
-pub(super) fn examined(engine: &Engine, now: Stamp, recorder: &mut Recorder, names: &mut Names) {
+pub(super) fn examined(
+    engine: &mut Engine,
+    now: Stamp,
+    recorder: &mut Recorder,
+    names: &mut Names,
+) {
     let mut shares: BTreeMap<(Name, &'static str), f64> = BTreeMap::new();
     for ((topic, direction), share) in engine.examined() {
         let key = (names.label(&topic), direction.as_str());
@@ -188,11 +193,37 @@ pub(super) fn examined(engine: &Engine, now: Stamp, recorder: &mut Recorder, nam
     let rows = poison.iter();
     let rows = rows.map(|((topic, group), sum)| ([&**topic, &**group], count(*sum)));
     recorder.replace(Id::PoisonRecords, rows);
+    schemas(&engine.schemas(now), recorder, names);
     let memory = engine.duplicate_memory(now);
     let window = memory.map(|m| ([""; 0], m.window.as_secs_f64()));
     recorder.replace(Id::DuplicateWindow, window);
     let wrong = memory.map(|m| ([""; 0], m.false_positives));
     recorder.replace(Id::DuplicateFalsePositives, wrong);
+}
+
+fn schemas(topics: &[TopicSchemas], recorder: &mut Recorder, names: &mut Names) {
+    let mut rows: BTreeSet<(Name, Name, String, &'static str)> = BTreeSet::new();
+    let mut drift: BTreeMap<Name, usize> = BTreeMap::new();
+    for topic in topics {
+        let name = names.label(&topic.topic);
+        for of in &topic.versions {
+            let subject = names.label(&of.subject);
+            let version = of.version.to_string();
+            rows.insert((name.clone(), subject, version, of.language));
+        }
+        let more = topic.versions.len().saturating_sub(1);
+        let most = drift.entry(name).or_default();
+        *most = more.max(*most);
+    }
+    let info = rows.iter().map(|(topic, subject, version, language)| {
+        ([&**topic, &**subject, version.as_str(), *language], 1.0)
+    });
+    recorder.replace(Id::SchemaVersions, info);
+    let drift = drift.iter().map(|(topic, more)| {
+        let more = u64::try_from(*more).unwrap_or(u64::MAX);
+        ([&**topic], count(more))
+    });
+    recorder.replace(Id::SchemaDrift, drift);
 }
 
 /// Sets the software that was seen, and the size of the page itself.

@@ -22,7 +22,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use self::{decode::Decoder, sampling::Sampling};
 use crate::{
-    event::{DeliveredRecord, SetAside},
+    event::{DeliveredRecord, Name, SchemaCount, SentRecords},
     metrics::Metrics,
     sli::Engine,
 };
@@ -38,13 +38,20 @@ pub trait RecordOpener: Send + std::fmt::Debug {
     ///
     /// # Errors
     /// Where the batch cannot be read: an unknown codec, a limit, bytes that do not decode.
-    fn delivered(&self, batch: &[u8], examined: bool) -> Result<Vec<DeliveredRecord>, Unreadable>;
+    fn delivered(
+        &mut self,
+        batch: &[u8],
+        examined: bool,
+    ) -> Result<Vec<DeliveredRecord>, Unreadable>;
 
-    /// Those of the records sent to a topic that a program set aside, in order.
+    /// What is noteworthy about records sent to a topic.
     ///
     /// # Errors
     /// As [`Self::delivered`].
-    fn sent(&self, topic: &str, batch: &[u8]) -> Result<Vec<SetAside>, Unreadable>;
+    fn sent(&mut self, topic: &Name, batch: &[u8]) -> Result<SentRecords, Unreadable>;
+
+    /// What could be told only later of the values sent to topics. Asked about once a second.
+    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)>;
 }
 
 /// A batch that could not be opened.

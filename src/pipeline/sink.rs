@@ -73,19 +73,10 @@ impl Sink for Recording<'_> {
                 reason,
                 count,
             } => self.rebalanced(group, reason, count),
-            Measure::Duplicates {
-                topic,
-                group,
-                class,
-                count,
-            } => self.duplicates(topic, group, class, count),
-            Measure::SetAside {
-                topic,
-                group,
-                into,
-                category,
-                retry,
-            } => self.set_aside((topic, group), into, category, retry),
+            other @ (Measure::Duplicates { .. }
+            | Measure::SetAside { .. }
+            | Measure::Framed { .. }
+            | Measure::SchemaFailed { .. }) => self.failure(&other),
             Measure::TopicKnown { topic } => self.topic_known(topic),
             Measure::ReaderKnown { topic, group } => self.reader_known(topic, group),
         }
@@ -101,6 +92,44 @@ impl Recording<'_> {
         let (topic, group) = self.pair(&series.topic, &series.group);
         let labels = [series.sli.as_str(), &*topic, &*group, reason.as_str()];
         self.recorder.add(Id::SliUnknownEvents, &labels, count);
+    }
+
+    /// What went wrong with single records.
+    fn failure(&mut self, measure: &Measure<'_>) {
+        match *measure {
+            Measure::Duplicates {
+                topic,
+                group,
+                class,
+                count,
+            } => self.duplicates(topic, group, class, count),
+            Measure::SetAside {
+                topic,
+                group,
+                into,
+                category,
+                retry,
+            } => self.set_aside((topic, group), into, category, retry),
+            Measure::Framed {
+                topic,
+                framing,
+                records,
+            } => {
+                let topic = self.names.label(topic);
+                let labels = [&*topic, framing];
+                self.recorder.add(Id::SchemaRecords, &labels, records);
+            }
+            Measure::SchemaFailed {
+                topic,
+                failure,
+                records,
+            } => {
+                let topic = self.names.label(topic);
+                let labels = [&*topic, failure.as_str()];
+                self.recorder.add(Id::SchemaFailures, &labels, records);
+            }
+            _ => {}
+        }
     }
 
     fn rebalanced(&mut self, group: &Name, reason: &'static str, count: u64) {

@@ -11,8 +11,8 @@ use crate::{
     event::{
         Answer, BatchFact, BatchKind, CapturedBatch, Codec, Connection, Delivered, DeliveredPart,
         DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity, Membership,
-        MembershipChange, Observer, Produced, ProducedPart, PublishOutcome, SetAside, Settled,
-        SettledPart, Side, Stamp, Unanswered,
+        MembershipChange, Name, Observer, Produced, ProducedPart, PublishOutcome, SchemaCount,
+        SentRecords, SetAside, Settled, SettledPart, Side, Stamp, Unanswered,
     },
     export,
     metrics::{Kind, Settings as MetricsSettings, proto},
@@ -22,7 +22,11 @@ use crate::{
 struct Opener;
 
 impl RecordOpener for Opener {
-    fn delivered(&self, batch: &[u8], examined: bool) -> Result<Vec<DeliveredRecord>, Unreadable> {
+    fn delivered(
+        &mut self,
+        batch: &[u8],
+        examined: bool,
+    ) -> Result<Vec<DeliveredRecord>, Unreadable> {
         let all: Vec<(i64, i64)> = serde_json::from_slice(batch).map_err(|_| Unreadable)?;
         let record = |(offset, published_ms): (i64, i64)| DeliveredRecord {
             offset,
@@ -37,13 +41,20 @@ impl RecordOpener for Opener {
     }
 
     /// Every character of the batch is a dead letter of `orders`.
-    fn sent(&self, _: &str, batch: &[u8]) -> Result<Vec<SetAside>, Unreadable> {
+    fn sent(&mut self, _: &Name, batch: &[u8]) -> Result<SentRecords, Unreadable> {
         let letter = SetAside {
             topic: Some("orders".into()),
             group: Some("billing".into()),
             ..SetAside::default()
         };
-        Ok(vec![letter; batch.len()])
+        Ok(SentRecords {
+            aside: vec![letter; batch.len()],
+            schemas: Vec::new(),
+        })
+    }
+
+    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
+        Vec::new()
     }
 }
 

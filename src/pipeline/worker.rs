@@ -212,7 +212,7 @@ impl Worker {
             recorder: &mut self.recorder,
             names: &mut self.names,
         };
-        self.engine.tick(now, &mut sink);
+        self.engine.tick(now, &mut self.decoder, &mut sink);
         let lags = self.engine.lags(now);
         let groups = self.engine.groups(now);
         let health = self.engine.health();
@@ -221,7 +221,7 @@ impl Worker {
         gauges::lag(&table, &lags, self.partitions, recorder, names);
         gauges::groups(&groups, recorder, names);
         gauges::health(&health, recorder, names);
-        gauges::examined(&self.engine, now, recorder, names);
+        gauges::examined(&mut self.engine, now, recorder, names);
         gauges::own(&self.inventory.software(), recorder);
         if self.ticks.is_multiple_of(EXPIRE_TICKS) {
             self.recorder.expire();

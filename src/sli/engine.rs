@@ -21,13 +21,14 @@ use super::{
     objective::{Objective, Objectives},
     publish::Publishes,
     reading::Reading,
+    schema::{Schemas, TopicSchemas},
     transactions::Transactions,
     verdicts::{NO_GROUP, Out, Verdicts, latency},
 };
 use crate::event::{
     Answer, CapturedBatch, Codec, DeliveredRecord, Direction, Event, EventKind, Facts, Membership,
-    MembershipChange, Name, Positions, ProducedPart, PublishOutcome, SetAside, Settled,
-    SettledPart, Stamp, TopicSeen, UNRESOLVED,
+    MembershipChange, Name, Positions, ProducedPart, PublishOutcome, SchemaCount, SentRecords,
+    Settled, SettledPart, Stamp, TopicSeen, UNRESOLVED,
 };
 
 /// Most (group, topic, partition) whose progress is kept.
@@ -48,8 +49,11 @@ pub trait Examiner {
     /// Every record of a batch on its way to a consumer, in offset order; `None` where it could not be opened.
     fn delivered(&mut self, batch: &CapturedBatch, codec: Codec) -> Option<Vec<DeliveredRecord>>;
 
-    /// Those of the records sent to a topic that were set aside; `None` where the batch could not be opened.
-    fn sent(&mut self, topic: &Name, batch: &CapturedBatch, codec: Codec) -> Option<Vec<SetAside>>;
+    /// What is noteworthy about records sent to a topic; `None` where the batch could not be opened.
+    fn sent(&mut self, topic: &Name, batch: &CapturedBatch, codec: Codec) -> Option<SentRecords>;
+
+    /// What could be told only later of the values sent to topics.
+    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)>;
 }
 
 /// What the engine is told besides objectives.
@@ -96,6 +100,7 @@ pub struct Engine {
     pub(super) given: Given,
     pub(super) failures: Failures,
     pub(super) examined: Examined,
+    schemas: Schemas,
     transactions: Transactions,
     started: bool,
 }
@@ -126,6 +131,7 @@ impl Engine {
             given: Given::default(),
             failures: Failures::default(),
             examined: Examined::default(),
+            schemas: Schemas::default(),
             transactions: Transactions::default(),
             started: false,
         })
@@ -139,6 +145,11 @@ impl Engine {
             settings,
             ..self
         }
+    }
+
+    /// Which versions of schemas are in use.
+    pub fn schemas(&mut self, now: Stamp) -> Vec<TopicSchemas> {
+        self.schemas.in_use(now.mono)
     }
 
     /// The latency bucket bounds that these objectives need.
@@ -178,8 +189,11 @@ impl Engine {
     }
 
     /// Once a second: deadlines, expiry.
-    pub fn tick(&mut self, now: Stamp, sink: &mut dyn Sink) {
+    pub fn tick(&mut self, now: Stamp, examiner: &mut dyn Examiner, sink: &mut dyn Sink) {
         self.start(now, sink);
+        for (topic, counts) in examiner.late() {
+            self.schemas_of(&topic, &counts, now, sink);
+        }
         let revoked = self.members.tick(now.mono);
         let mut out = Out {
             verdicts: &mut self.verdicts,
@@ -275,16 +289,13 @@ impl Engine {
             return;
         }
         let captured = part.captured.as_ref();
-        let aside = captured.and_then(|batch| examiner.sent(&part.topic, batch, part.codec));
+        let found = captured.and_then(|batch| examiner.sent(&part.topic, batch, part.codec));
         let topic = &part.topic;
-        self.examined.add(
-            topic,
-            Direction::ClientToBroker,
-            part.records,
-            aside.is_some(),
-            now.mono,
-        );
-        let aside = aside.unwrap_or_default();
+        let way = Direction::ClientToBroker;
+        self.examined
+            .add(topic, way, part.records, found.is_some(), now.mono);
+        let SentRecords { aside, schemas } = found.unwrap_or_default();
+        self.schemas_of(topic, &schemas, now, sink);
         if part.outcome == PublishOutcome::NotAsked {
             let dead = aside.iter().filter(|letter| !letter.retry);
             for letter in dead {
@@ -295,6 +306,21 @@ impl Engine {
         } else {
             self.set_aside(topic, &aside, now, sink);
         }
+    }
+
+    fn schemas_of(
+        &mut self,
+        topic: &Name,
+        counts: &[SchemaCount],
+        now: Stamp,
+        sink: &mut dyn Sink,
+    ) {
+        let mut out = Out {
+            verdicts: &mut self.verdicts,
+            sink,
+            now,
+        };
+        self.schemas.take(topic, counts, &mut out);
     }
 
     fn transaction_ended(
@@ -319,6 +345,7 @@ impl Engine {
                 self.readings.retain(|(_, name, _), _| *name != topic.name);
                 self.given.forget(&topic.name);
                 self.examined.forget(&topic.name);
+                self.schemas.forget(&topic.name);
                 self.health.remove(&topic.name);
             } else if topics.len() <= MAX_TOPICS_NAMED {
                 let mut out = self.out(now, sink);

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use super::objective::{DEFAULT_LATENCY_THRESHOLD, Goal};
+use super::{
+    objective::{DEFAULT_LATENCY_THRESHOLD, Goal},
+    schema::SchemaFailure,
+};
 use crate::event::{Category, Example, Name};
 
 /// A service-level indicator that a sidecar measures.
@@ -22,17 +25,20 @@ pub enum Sli {
     Duplicates,
     /// Records settled or dead-lettered; good = settled without.
     DeadLetter,
+    /// Records produced to a topic with schemas; good = the schema is known, belongs to the topic, and the value decodes.
+    Schema,
 }
 
 impl Sli {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Publish,
         Self::Latency,
         Self::Availability,
         Self::Processing,
         Self::Duplicates,
         Self::DeadLetter,
+        Self::Schema,
     ];
 
     /// The metric label and the word in `objectives:`.
@@ -45,6 +51,7 @@ impl Sli {
             Self::Processing => "processing",
             Self::Duplicates => "duplicates",
             Self::DeadLetter => "dead_letter",
+            Self::Schema => "schema",
         }
     }
 
@@ -55,7 +62,7 @@ impl Sli {
             Self::Publish | Self::Processing => (None, 0.999),
             Self::Latency => (Some(DEFAULT_LATENCY_THRESHOLD), 0.95),
             Self::Availability | Self::DeadLetter => (None, 0.9995),
-            Self::Duplicates => (None, 0.9999),
+            Self::Duplicates | Self::Schema => (None, 0.9999),
         };
         Goal {
             stage: None,
@@ -118,6 +125,14 @@ pub enum Reason {
     NoIdentity,
     /// The consumer asked again for what it had not committed; whether the program had seen it cannot be told.
     Refetched,
+    /// No schema registry is configured.
+    NoRegistry,
+    /// The schema registry did not answer.
+    RegistryAway,
+    /// Nothing is held against such a schema or framing.
+    Unsupported,
+    /// There was no time to decode the value.
+    NotDecoded,
 }
 
 /// Kinds of duplicates.
@@ -181,6 +196,10 @@ impl Reason {
             Self::ProxyClosed => "proxy_closed",
             Self::NoIdentity => "no_identity",
             Self::Refetched => "refetched",
+            Self::NoRegistry => "no_registry",
+            Self::RegistryAway => "registry_away",
+            Self::Unsupported => "unsupported",
+            Self::NotDecoded => "not_decoded",
         }
     }
 }
@@ -314,6 +333,24 @@ pub enum Measure<'a> {
         category: Category,
         /// To be tried again; else a dead letter.
         retry: bool,
+    },
+    /// Values that say which schema wrote them.
+    Framed {
+        /// Topic.
+        topic: &'a Name,
+        /// Whose framing.
+        framing: &'static str,
+        /// How many.
+        records: u64,
+    },
+    /// Values whose schema does not hold; zero makes the series exist.
+    SchemaFailed {
+        /// Topic.
+        topic: &'a Name,
+        /// Why.
+        failure: SchemaFailure,
+        /// How many.
+        records: u64,
     },
     /// A topic that was named by a client's question or answer: its counters shall exist.
     TopicKnown {

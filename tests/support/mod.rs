@@ -27,6 +27,7 @@ pub(crate) mod ports;
 pub(crate) mod process;
 mod properties;
 pub(crate) mod reaper;
+pub(crate) mod registry;
 pub(crate) mod relay;
 pub(crate) mod same;
 pub(crate) mod schemas;

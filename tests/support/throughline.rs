@@ -15,6 +15,7 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 const HTTP_LIMIT: Duration = Duration::from_secs(10);
 const LOG_LIMIT: Duration = Duration::from_secs(20);
+const FIGURES_LIMIT: Duration = Duration::from_secs(60);
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
 /// What to start: `throughline run` with these.
@@ -107,7 +108,28 @@ pub(crate) struct Throughline {
     process: Process,
 }
 
+/// A figure: name, labels, value.
+pub(crate) type Wanted<'a> = (&'a str, &'a [(&'a str, &'a str)], u64);
+
 impl Throughline {
+    /// Waits until these figures exist and have these values, all at once.
+    #[track_caller]
+    pub(crate) fn shows(&self, wanted: &[Wanted<'_>]) {
+        let seen = || {
+            let metrics = self.metrics();
+            let each = wanted.iter();
+            each.map(|(name, labels, _)| {
+                let exists = metrics.select(name, labels).next().is_some();
+                exists.then(|| metrics.sum(name, labels) as u64)
+            })
+            .collect::<Vec<_>>()
+        };
+        let values: Vec<_> = wanted.iter().map(|(_, _, value)| Some(*value)).collect();
+        let reached = try_poll_until(FIGURES_LIMIT, || (seen() == values).then_some(()));
+        let last: Vec<_> = wanted.iter().zip(seen()).collect();
+        assert!(reached.is_some(), "wanted, then seen: {last:#?}");
+    }
+
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub(crate) fn start(spec: ThroughlineSpec) -> Self {

@@ -5,4 +5,5 @@ mod delivery;
 mod failures;
 mod lag;
 mod publish;
+mod schema;
 mod script;

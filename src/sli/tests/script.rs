@@ -15,8 +15,8 @@ use crate::{
         Answer, BatchFact, BatchKind, CapturedBatch, Category, Codec, Connection, Delivered,
         DeliveredPart, DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity,
         Membership, MembershipChange, Name, Positions, Produced, ProducedPart, ProducerSequence,
-        PublishOutcome, Reservation, SetAside, Settled, SettledPart, Side, Stamp, TopicSeen,
-        Unanswered,
+        PublishOutcome, Reservation, SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion,
+        SentRecords, SetAside, Settled, SettledPart, Side, Stamp, TopicSeen, Unanswered,
     },
     sli::{Engine, Examiner, Measure, Objective, Sink, Stage},
 };
@@ -46,6 +46,8 @@ pub(super) struct Totals {
     pub(super) readers: Vec<(String, String)>,
     /// class -> records
     pub(super) duplicates: BTreeMap<&'static str, u64>,
+    /// framing or failure -> records
+    pub(super) schemas: BTreeMap<&'static str, u64>,
     /// (topic, group and where it went; retry or dead), in order
     pub(super) aside: Vec<(String, &'static str)>,
 }
@@ -117,11 +119,10 @@ impl Sink for Totals {
                 let key = (group.to_string(), reason.to_owned());
                 *self.rebalances.entry(key).or_default() += count;
             }
-            Measure::Duplicates { .. } | Measure::SetAside { .. } => self.failure(&measure),
-            Measure::TopicKnown { .. } => {}
             Measure::ReaderKnown { topic, group } => {
                 self.readers.push((topic.to_string(), group.to_string()));
             }
+            other => self.failure(&other),
         }
     }
 }
@@ -142,6 +143,12 @@ impl Totals {
                 format!("{topic} {group} {into}"),
                 if *retry { "retry" } else { "dead" },
             )),
+            Measure::SchemaFailed {
+                failure, records, ..
+            } => *self.schemas.entry(failure.as_str()).or_default() += records,
+            Measure::Framed {
+                framing, records, ..
+            } => *self.schemas.entry(framing).or_default() += records,
             _ => {}
         }
     }
@@ -170,6 +177,35 @@ pub(super) type Letter = (Option<String>, Option<(i32, i64)>, bool);
 /// From here on an id is no id but a hash of the content.
 pub(super) const UNNAMED: u64 = 1 << 32;
 
+/// What values say: (letter, version, records) with `b` for bare, else the first letter of the verdict.
+fn said(text: &[u8]) -> Vec<SchemaCount> {
+    let all: Vec<(char, i32, u64)> = serde_json::from_slice(text).unwrap();
+    let seen = |what: char, version: i32| SchemaSeen::Framed {
+        framing: "confluent",
+        verdict: match what {
+            'g' => SchemaVerdict::Good,
+            'u' => SchemaVerdict::UnknownId,
+            'w' => SchemaVerdict::WrongSubject,
+            'd' => SchemaVerdict::Undecodable,
+            'n' => SchemaVerdict::NoRegistry,
+            other => panic!("{other}"),
+        },
+        version: (version > 0).then(|| SchemaVersion {
+            subject: "t-value".into(),
+            version,
+            language: "avro",
+        }),
+    };
+    let count = |(what, version, records): (char, i32, u64)| SchemaCount {
+        seen: match what {
+            'b' => SchemaSeen::Bare,
+            what => seen(what, version),
+        },
+        records,
+    };
+    all.into_iter().map(count).collect()
+}
+
 /// Gives captured batches what the script wrote into them.
 struct ScriptedExaminer;
 
@@ -189,7 +225,13 @@ impl Examiner for ScriptedExaminer {
     }
 
     /// (group, partition, offset, retry) of records of `t`.
-    fn sent(&mut self, _: &Name, batch: &CapturedBatch, _: Codec) -> Option<Vec<SetAside>> {
+    fn sent(&mut self, _: &Name, batch: &CapturedBatch, _: Codec) -> Option<SentRecords> {
+        if let Some(text) = batch.bytes.strip_prefix(b"schemas:") {
+            return Some(SentRecords {
+                aside: Vec::new(),
+                schemas: said(text),
+            });
+        }
         let all: Vec<Letter> = serde_json::from_slice(&batch.bytes).ok()?;
         let letter = |(group, position, retry): Letter| SetAside {
             retry,
@@ -198,7 +240,14 @@ impl Examiner for ScriptedExaminer {
             group: group.map(Into::into),
             category: Category::Transient,
         };
-        Some(all.into_iter().map(letter).collect())
+        Some(SentRecords {
+            aside: all.into_iter().map(letter).collect(),
+            schemas: Vec::new(),
+        })
+    }
+
+    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
+        Vec::new()
     }
 }
 
@@ -257,7 +306,7 @@ impl Script {
 
     pub(super) fn tick(&mut self, ms: u64) {
         let at = self.at(ms);
-        self.engine.tick(at, &mut self.out);
+        self.engine.tick(at, &mut ScriptedExaminer, &mut self.out);
     }
 
     pub(super) fn facts(&mut self, ms: u64, facts: Facts) {
