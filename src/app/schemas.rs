@@ -141,7 +141,9 @@ impl SchemaCheck {
     ) -> Vec<SchemaCount> {
         let now = Instant::now();
         self.listen(now);
-        if let Some(counts) = self.counts(topic, records, now, false) {
+        // What a topic says is taken in its order: what came before tells how to take it.
+        let behind = self.waiting.iter().any(|waiting| waiting.topic == *topic);
+        if !behind && let Some(counts) = self.counts(topic, records, now, false) {
             return counts;
         }
         self.ask();
@@ -163,10 +165,15 @@ impl SchemaCheck {
         let now = Instant::now();
         self.listen(now);
         let mut out = Vec::new();
+        let mut still: BTreeSet<Name> = BTreeSet::new();
         for _ in 0..self.waiting.len() {
             let Some(waiting) = self.waiting.pop_front() else {
                 break;
             };
+            if still.contains(&waiting.topic) {
+                self.waiting.push_back(waiting);
+                continue;
+            }
             let given_up = now.saturating_duration_since(waiting.since) >= WAITS;
             let counts = match Records::open(&waiting.batch, bytes_max) {
                 Ok(records) => self.counts(&waiting.topic, &records, now, given_up),
@@ -177,7 +184,10 @@ impl SchemaCheck {
                     self.waiting_bytes = self.waiting_bytes.saturating_sub(waiting.batch.len());
                     out.push((waiting.topic, counts));
                 }
-                None => self.waiting.push_back(waiting),
+                None => {
+                    still.insert(Arc::clone(&waiting.topic));
+                    self.waiting.push_back(waiting);
+                }
             }
         }
         self.ask();

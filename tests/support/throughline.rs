@@ -126,8 +126,11 @@ impl Throughline {
         };
         let values: Vec<_> = wanted.iter().map(|(_, _, value)| Some(*value)).collect();
         let reached = try_poll_until(FIGURES_LIMIT, || (seen() == values).then_some(()));
-        let last: Vec<_> = wanted.iter().zip(seen()).collect();
-        assert!(reached.is_some(), "wanted, then seen: {last:#?}");
+        let last = wanted.iter().zip(seen());
+        let wrong = last.filter(|((.., value), seen)| *seen != Some(*value));
+        let wrong = wrong.map(|(wanted, seen)| format!("{wanted:?}: {seen:?}\n"));
+        let wrong: String = wrong.collect();
+        assert!(reached.is_some(), "wanted, then seen:\n{wrong}");
     }
 
     /// Starts it and waits until it says that it is ready.
