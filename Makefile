@@ -45,7 +45,7 @@ acceptance: fuzz
 	@scripts/tools.sh brokers clients
 	scripts/deny.sh
 	$(MAKE) demo DEMO_ARGS="--duration 60s"
-	THROUGHLINE_TREE_EVENTS=1000 $(CARGO) test --profile fuzz --no-fail-fast
+	THROUGHLINE_FILTER_IDS=10000000 THROUGHLINE_TREE_EVENTS=1000 $(CARGO) test --profile fuzz --no-fail-fast
 	$(CARGO) test --profile fuzz --test real_jaeger -- --ignored
 
 ## tools       install what the other targets need, without running them
