@@ -236,9 +236,9 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// `base_ms` and `max_ms`. Answered per batch; must be a few comparisons.
     fn wants_records(&self, topic: &str, now_ms: i64, base_ms: i64, max_ms: i64) -> bool;
 
-    /// Whether the records of this partition are to be examined, and therefore its batches captured. Called on the dataplane,
+    /// Whether the records of this batch, so many bytes of this partition, are to be examined, and it is therefore captured. Called on the dataplane,
     /// once per batch.
-    fn examines(&self, topic: &str, partition: i32) -> bool;
+    fn examines(&self, topic: &str, partition: i32, bytes: usize) -> bool;
 
     /// Room for `bytes` of captured records, or `None` when the telemetry budget is used up (counted by the observer).
     fn reserve(&self, bytes: usize) -> Option<Reservation>;
@@ -283,7 +283,7 @@ impl Observer for Blind {
         false
     }
 
-    fn examines(&self, _topic: &str, _partition: i32) -> bool {
+    fn examines(&self, _topic: &str, _partition: i32, _bytes: usize) -> bool {
         false
     }
 

@@ -61,8 +61,8 @@ impl Observer for Hot {
         )
     }
 
-    fn examines(&self, topic: &str, partition: i32) -> bool {
-        self.sampling.takes(topic, partition)
+    fn examines(&self, topic: &str, partition: i32, bytes: usize) -> bool {
+        self.sampling.takes(topic, partition, bytes)
     }
 
     fn reserve(&self, bytes: usize) -> Option<Reservation> {

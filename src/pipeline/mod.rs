@@ -102,7 +102,9 @@ pub fn new(
     now: Instant,
 ) -> (Arc<Hot>, Worker) {
     let (sender, receiver) = mpsc::channel(settings.queue_events.get());
-    let sampling = Arc::new(Sampling::new(settings.always_examined.clone()));
+    let per_second = usize::try_from(settings.examine_bytes_per_second).unwrap_or(usize::MAX);
+    let sampling = Sampling::new(per_second, settings.always_examined.clone());
+    let sampling = Arc::new(sampling);
     let hot = Hot::new(
         sender,
         settings.telemetry_bytes,

@@ -5,7 +5,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -26,6 +26,9 @@ pub(super) struct Sampling {
     share: AtomicU32,
     /// Number of the window; other partitions each time.
     window: AtomicU32,
+    /// Bytes that may still be captured until the worker looks again.
+    left: AtomicUsize,
+    per_second: usize,
     /// There was too much since the worker looked.
     too_much: AtomicBool,
     /// Topics that are always examined: few records, each of which counts.
@@ -51,25 +54,41 @@ impl Adjusting {
 
 impl Sampling {
     /// Everything, until it is too much.
-    pub(super) fn new(always: Option<Regex>) -> Self {
+    pub(super) fn new(per_second: usize, always: Option<Regex>) -> Self {
         Self {
             share: AtomicU32::new(ALL),
             window: AtomicU32::new(0),
+            left: AtomicUsize::new(per_second),
+            per_second,
             too_much: AtomicBool::new(false),
             always,
             hasher: RandomState::new(),
         }
     }
 
-    /// Whether the records of this partition are examined now.
-    pub(super) fn takes(&self, topic: &str, partition: i32) -> bool {
+    /// Whether a batch of this partition, so many bytes, is examined now.
+    pub(super) fn takes(&self, topic: &str, partition: i32, bytes: usize) -> bool {
+        if !self.samples(topic, partition) {
+            return self.has_priority(topic);
+        }
+        // One that is larger than all of a second is taken where nothing else was.
+        let cost = bytes.min(self.per_second);
+        let spend = |left: usize| left.checked_sub(cost);
+        if self.left.fetch_update(Relaxed, Relaxed, spend).is_ok() {
+            return true;
+        }
+        self.missed();
+        self.has_priority(topic)
+    }
+
+    fn samples(&self, topic: &str, partition: i32) -> bool {
         let share = self.share.load(Relaxed);
         if share >= ALL {
             return true;
         }
         let window = self.window.load(Relaxed);
         let hash = self.hasher.hash_one((topic, partition, window));
-        hash % u64::from(ALL) < u64::from(share) || self.has_priority(topic)
+        hash % u64::from(ALL) < u64::from(share)
     }
 
     /// Whether a topic's records are examined whatever there is besides.
@@ -84,6 +103,7 @@ impl Sampling {
 
     /// Once a second.
     pub(super) fn adjust(&self, state: &mut Adjusting, now: Instant) {
+        self.left.store(self.per_second, Relaxed);
         let share = self.share.load(Relaxed);
         if self.too_much.swap(false, Relaxed) {
             state.calm = false;
@@ -105,13 +125,28 @@ mod tests {
     use super::*;
 
     fn taken(sampling: &Sampling) -> Vec<i32> {
-        (0..1_000).filter(|p| sampling.takes("t", *p)).collect()
+        (0..1_000).filter(|p| sampling.takes("t", *p, 0)).collect()
+    }
+
+    #[test]
+    fn no_more_is_captured_in_a_second_than_can_be_examined() {
+        let start = Instant::now();
+        let sampling = Sampling::new(1_000, Regex::new("dlq").ok());
+        let mut state = Adjusting::new(start);
+        assert!(sampling.takes("t", 0, 600));
+        assert!(!sampling.takes("t", 0, 600));
+        assert!(sampling.takes("dlq", 0, 600), "whatever there is besides");
+        sampling.share.store(ALL, Relaxed);
+        sampling.adjust(&mut state, start + Duration::from_secs(1));
+        sampling.share.store(ALL, Relaxed);
+        assert!(sampling.takes("t", 0, 5_000), "alone");
+        assert!(!sampling.takes("t", 0, 1));
     }
 
     #[test]
     fn too_much_halves_at_once_and_a_calm_window_doubles_with_other_partitions() {
         let start = Instant::now();
-        let sampling = Sampling::new(Regex::new(r"\.dlq$").ok());
+        let sampling = Sampling::new(1_000, Regex::new(r"\.dlq$").ok());
         let mut state = Adjusting::new(start);
         assert_eq!(taken(&sampling).len(), 1_000);
         sampling.missed();
@@ -122,7 +157,7 @@ mod tests {
         assert!((150..350).contains(&quarter.len()), "{}", quarter.len());
         sampling.adjust(&mut state, start + Duration::from_secs(3));
         assert_eq!(taken(&sampling), quarter, "for the whole window");
-        assert!(sampling.takes("orders.dlq", 0), "always");
+        assert!(sampling.takes("orders.dlq", 0, 10), "always");
         sampling.adjust(&mut state, start + WINDOW);
         let others = taken(&sampling);
         assert_ne!(others, quarter);

@@ -59,7 +59,7 @@ impl Observer for Recorder {
     fn wants_records(&self, _: &str, _: i64, _: i64, _: i64) -> bool {
         false
     }
-    fn examines(&self, _: &str, _: i32) -> bool {
+    fn examines(&self, _: &str, _: i32, _: usize) -> bool {
         false
     }
     fn reserve(&self, _: usize) -> Option<Reservation> {

@@ -328,7 +328,7 @@ impl Sink for DeliveredSink<'_> {
             self.begin_index(&topic, header);
         }
         let observer = &self.shared.observer;
-        let examined = delivered && observer.examines(&topic, partition);
+        let examined = delivered && observer.examines(&topic, partition, header.total_bytes());
         if !examined && (!wanted || !observer.wants_records(&topic, self.at.wall_ms, base, max)) {
             return self.indexed.is_some();
         }

@@ -146,9 +146,10 @@ impl Sink for ProducedSink<'_> {
         }
         let observer = &self.shared.observer;
         let of = self.parts.last().filter(|_| self.open && first);
-        if of.is_some_and(|part| observer.examines(&part.topic, part.partition)) {
+        let bytes = header.total_bytes();
+        if of.is_some_and(|part| observer.examines(&part.topic, part.partition, bytes)) {
             let room = observer.reserve(header.total_bytes());
-            let bytes = header.total_bytes().min(BATCH_AT_ONCE);
+            let bytes = bytes.min(BATCH_AT_ONCE);
             self.capture = room.map(|room| (Vec::with_capacity(bytes), room));
         }
         self.noted.is_some() || self.capture.is_some()
