@@ -208,6 +208,8 @@ families! {
         "Errors of partitions in fetch answers";
     RequestFailures "throughline_request_failures_total" Counter One Traffic ["api" "error"] Latency
         "Answers that carried an error, the worst one counted";
+    SequenceGaps "throughline_sequence_gaps_total" Counter One Traffic ["topic"] Latency
+        "Holes in the sequence numbers of an idempotent producer that no retry closed; a batch whose answer was lost is none";
     BatchRecords "throughline_batch_records" Histogram Records Traffic ["topic"] Records
         "Records per batch sent";
 
@@ -248,6 +250,10 @@ families! {
         "Partitions of commit requests that the broker refused";
     Rebalances "throughline_rebalances_total" Counter One Consumer ["group" "reason"] Latency
         "Rebalance rounds this pod's members went through, one per generation";
+    LostRecords "throughline_lost_records_total" Counter One Consumer ["topic" "group" "reason"] Latency
+        "Offsets that a group was at and will never be given: deleted by retention, jumped after an out-of-range position, truncated";
+    TimeToLoss "throughline_time_to_loss_seconds" Gauge Seconds Consumer ["topic" "group"] Latency
+        "Estimate: until retention reaches the committed position at the speed of both, least over this pod's partitions; absent unless it comes nearer";
     PollGap "throughline_poll_gap_seconds" Gauge Seconds Consumer ["group"] Latency
         "Time since a member's client last had a fetch answered, max over this pod's members";
     ThrottledSeconds "throughline_throttled_seconds_total" Counter Seconds Consumer ["direction"] Latency

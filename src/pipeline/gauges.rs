@@ -3,7 +3,7 @@
 //! Also where lags of partitions become lags of (topic, group). Must not be run per event.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::Name,
     metrics::{Id, Recorder},
-    sli::{GroupStatus, PartitionLag, TopicHealth},
+    sli::{GroupStatus, LossReason, PartitionLag, ReaderStatus, TopicHealth},
 };
 
 /// Lag of one (topic, group): records summed, seconds the worst.
@@ -138,6 +138,42 @@ pub(super) fn groups(groups: &[GroupStatus], recorder: &mut Recorder, names: &mu
                 .iter()
                 .map(|(group, d)| ([&**group], d.as_secs_f64())),
         );
+    }
+}
+
+/// What is known of groups by topic, under the names of the page: (topic, group).
+pub(super) type ReaderTable = BTreeMap<(Name, Name), ReaderStatus>;
+
+/// Joins readers whose names are folded into one.
+pub(super) fn reader_table(readers: ReaderTable, names: &mut Names) -> ReaderTable {
+    let mut table = ReaderTable::new();
+    for ((group, topic), status) in readers {
+        let key = (names.label(&topic), names.label(&group));
+        match table.entry(key) {
+            Entry::Vacant(new) => {
+                new.insert(status);
+            }
+            Entry::Occupied(known) => known.into_mut().join(&status),
+        }
+    }
+    table
+}
+
+/// Sets what is known of groups by topic.
+pub(super) fn readers(table: &ReaderTable, recorder: &mut Recorder) {
+    let rows = || table.iter().map(|((t, g), row)| ([&**t, &**g], row));
+    recorder.replace(
+        Id::TimeToLoss,
+        rows().filter_map(|(labels, row)| Some((labels, row.time_to_loss_seconds?))),
+    );
+}
+
+/// Keeps what an alert reads as long as there is a reader, whether it ever moves or not.
+pub(super) fn keep(table: &LagTable, recorder: &mut Recorder) {
+    for (topic, group) in table.keys() {
+        for reason in LossReason::ALL {
+            recorder.touch(Id::LostRecords, &[&**topic, &**group, reason.as_str()]);
+        }
     }
 }
 

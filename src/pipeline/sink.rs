@@ -8,7 +8,7 @@ use super::{conventions, names::Names, snapshot::seconds};
 use crate::{
     event::{Name, SpanIds},
     metrics::{Exemplar, Id, Recorder},
-    sli::{Measure, Reason, Series, Sink, Stage},
+    sli::{Loss, LossReason, Measure, Reason, Series, Sink, Stage},
 };
 
 /// Writes measures into the registry.
@@ -76,23 +76,52 @@ impl Sink for Recording<'_> {
                 let group = self.names.label(group);
                 self.recorder.add(Id::Rebalances, &[&*group, reason], count);
             }
-            Measure::TopicKnown { topic } => {
-                let topic = self.names.label(topic);
-                self.recorder.touch(Id::ProducedRecords, &[&*topic]);
-                self.recorder.touch(Id::ProducedBytes, &[&*topic]);
-            }
-            Measure::ReaderKnown { topic, group } => {
-                let (topic, group) = self.pair(topic, group);
-                let labels = [&*topic, &*group];
-                self.recorder.touch(Id::DeliveredRecords, &labels);
-                self.recorder.touch(Id::DeliveredBytes, &labels);
-                self.recorder.touch(Id::Commits, &[&*group]);
-            }
+            Measure::Lost(loss) => self.lost(&loss),
+            Measure::TopicKnown { topic } => self.topic_known(topic),
+            Measure::ReaderKnown { topic, group } => self.reader_known(topic, group),
         }
     }
 }
 
 impl Recording<'_> {
+    fn lost(&mut self, loss: &Loss<'_>) {
+        match loss {
+            Loss::Gaps { topic, count } => {
+                let topic = self.names.label(topic);
+                self.recorder.add(Id::SequenceGaps, &[&*topic], *count);
+            }
+            Loss::Records {
+                topic,
+                group,
+                reason,
+                count,
+            } => {
+                let (topic, group) = self.pair(topic, group);
+                let labels = [&*topic, &*group, reason.as_str()];
+                self.recorder.add(Id::LostRecords, &labels, *count);
+            }
+        }
+    }
+
+    fn topic_known(&mut self, topic: &Name) {
+        let topic = self.names.label(topic);
+        for id in [Id::ProducedRecords, Id::ProducedBytes, Id::SequenceGaps] {
+            self.recorder.touch(id, &[&*topic]);
+        }
+    }
+
+    fn reader_known(&mut self, topic: &Name, group: &Name) {
+        let (topic, group) = self.pair(topic, group);
+        let labels = [&*topic, &*group];
+        self.recorder.touch(Id::DeliveredRecords, &labels);
+        self.recorder.touch(Id::DeliveredBytes, &labels);
+        self.recorder.touch(Id::Commits, &[&*group]);
+        for reason in LossReason::ALL {
+            let labels = [&*topic, &*group, reason.as_str()];
+            self.recorder.touch(Id::LostRecords, &labels);
+        }
+    }
+
     fn pair(&mut self, topic: &Name, group: &Name) -> (Name, Name) {
         (self.names.label(topic), self.names.label(group))
     }
@@ -106,6 +135,8 @@ impl Recording<'_> {
     fn published(&mut self, topic: &Name, records: u64, bytes: u64) {
         conventions::published(topic, records, self.recorder, self.names);
         let topic = self.names.label(topic);
+        // Exists as long as the topic is written to.
+        self.recorder.touch(Id::SequenceGaps, &[&*topic]);
         self.recorder.add(Id::ProducedRecords, &[&*topic], records);
         self.recorder.add(Id::ProducedBytes, &[&*topic], bytes);
     }

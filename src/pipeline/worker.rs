@@ -47,6 +47,8 @@ pub struct Worker {
     names: Names,
     decoder: Decoder,
     snapshots: Snapshots,
+    /// Events that the hot side dropped, and how many of them were noticed.
+    dropped: (Dropped, u64),
     partitions: bool,
     ticks: u32,
     tracing: Option<Tracing>,
@@ -115,6 +117,7 @@ impl Worker {
             names: Names::new(settings.names),
             decoder: Decoder::new(opener, settings.decode_bytes_per_second, metrics, now),
             snapshots: Snapshots::default(),
+            dropped: (metrics.dropped("events", "queue_full"), 0),
             partitions: settings.partitions,
             ticks: 0,
             tracing: None,
@@ -172,6 +175,12 @@ impl Worker {
 
     /// Takes these events and empties the list.
     pub(super) fn work(&mut self, events: &mut Vec<Event>) {
+        let (dropped, noticed) = &mut self.dropped;
+        let count = dropped.count();
+        // Whatever came into the queue behind a dropped event did so after it was counted.
+        if std::mem::replace(noticed, count) != count {
+            self.engine.missed(Stamp::now());
+        }
         if let Some(tracing) = &mut self.tracing {
             tracing.learn();
         }
@@ -214,9 +223,12 @@ impl Worker {
         let table = gauges::lag_table(&lags, names);
         gauges::lag(&table, &lags, self.partitions, recorder, names);
         gauges::groups(&groups, recorder, names);
+        let readers = gauges::reader_table(self.engine.readers(now), names);
+        gauges::readers(&readers, recorder);
         gauges::health(&health, recorder, names);
         gauges::own(&self.inventory.software(), recorder);
         if self.ticks.is_multiple_of(EXPIRE_TICKS) {
+            gauges::keep(&table, &mut self.recorder);
             self.recorder.expire();
         }
         self.publish(now, groups, &table, health);

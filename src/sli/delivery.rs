@@ -11,6 +11,7 @@ use super::{
     engine::{
         Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, MAX_SEEN_BATCHES, ReadingKey, reader_known,
     },
+    loss::Loss,
     measure::{Measure, Reason, Sink, Sli, Stage},
     seen::{FEW_BATCHES, MAX_BATCHES, Passed, is_data},
     spread::Times,
@@ -148,6 +149,11 @@ impl Engine {
             if part.error.is_none() {
                 reading.seen.fetched(part.asked, &part.batches);
             }
+            let committed = reading.committed;
+            reading
+                .headroom
+                .answered(part.log_start, committed, event.at.mono);
+            self.lost(&key, part, committed, event.at, sink);
         }
         if first_sight && followed {
             reader_known(&key.1, &key.0, &mut self.out(event.at, sink));
@@ -165,6 +171,29 @@ impl Engine {
                     }
                 }
             }
+        }
+    }
+
+    /// What the answer proves to be lost to the group.
+    fn lost(
+        &mut self,
+        key: &ReadingKey,
+        part: &DeliveredPart,
+        committed: Option<i64>,
+        at: Stamp,
+        sink: &mut dyn Sink,
+    ) {
+        if !self.is_continuous(at) {
+            return;
+        }
+        let (group, topic, _) = key;
+        for (reason, count) in self.losses.answered(key, part, committed) {
+            sink.record(Measure::Lost(Loss::Records {
+                topic,
+                group,
+                reason,
+                count,
+            }));
         }
     }
 

@@ -12,11 +12,13 @@ use super::{
     bounds::{Bounds, TooManyThresholds},
     delivery::Health,
     groups::Groups,
+    loss::{Losses, SOME_OTHER_TOPIC},
     measure::{Measure, Reason, Sink, Stage},
     members::{Members, Revoked},
     objective::{Objective, Objectives},
     publish::Publishes,
     reading::Reading,
+    sequences::Sequences,
     verdicts::{Out, Verdicts, latency},
 };
 use crate::event::{
@@ -55,6 +57,10 @@ pub struct Engine {
     pub(super) bounds: Bounds,
     pub(super) verdicts: Verdicts,
     publishes: Publishes,
+    sequences: Sequences,
+    pub(super) losses: Losses,
+    /// Something was missed, and what happened up to then says nothing of continuity.
+    pub(super) doubt: Option<Instant>,
     availability: Availability,
     pub(super) members: Members,
     pub(super) groups: Groups,
@@ -79,6 +85,9 @@ impl Engine {
             objectives,
             verdicts: Verdicts::default(),
             publishes: Publishes::default(),
+            sequences: Sequences::default(),
+            losses: Losses::default(),
+            doubt: None,
             availability: Availability::default(),
             members: Members::default(),
             groups: Groups::default(),
@@ -96,6 +105,19 @@ impl Engine {
     #[must_use]
     pub fn bounds(&self) -> &Bounds {
         &self.bounds
+    }
+
+    /// Events were dropped on their way here, the last of them before `now`: whatever needs to have seen everything begins anew
+    /// behind that moment.
+    pub fn missed(&mut self, now: Stamp) {
+        self.doubt = Some(now.mono);
+        self.sequences.forget();
+        self.losses.forget();
+    }
+
+    /// Whether nothing was dropped between what was seen before and this moment.
+    pub(super) fn is_continuous(&self, at: Stamp) -> bool {
+        self.doubt.is_none_or(|missed| at.mono > missed)
     }
 
     /// Takes one event.
@@ -123,6 +145,7 @@ impl Engine {
                         self.facts(&request.facts, event, examiner, sink);
                     }
                 }
+                self.sequences.closed(event.connection.id, now.mono);
             }
             EventKind::Answered(answer) => self.answered(answer, event, examiner, sink),
         }
@@ -138,6 +161,7 @@ impl Engine {
             now,
         };
         self.publishes.tick(&mut out);
+        self.sequences.tick(now, out.sink);
         self.availability.tick(now.mono);
         drop_readings(&mut self.readings, revoked, &mut out);
         self.verdicts.expire(now.mono);
@@ -177,6 +201,10 @@ impl Engine {
             now: event.at,
         };
         self.availability.answered(answer, &event.client, &mut out);
+        let error = answer.error.as_ref().map(|e| e.name);
+        if error.is_some_and(|name| SOME_OTHER_TOPIC.contains(&name)) {
+            self.losses.forget();
+        }
         self.facts(&answer.facts, event, examiner, sink);
     }
 
@@ -190,6 +218,10 @@ impl Engine {
         match facts {
             Facts::None | Facts::Authenticated { .. } | Facts::TransactionEnded { .. } => {}
             Facts::Produced(produced) => {
+                if self.is_continuous(event.at) {
+                    self.sequences
+                        .take(produced, event.connection.id, event.at.mono);
+                }
                 let mut out = Out {
                     verdicts: &mut self.verdicts,
                     sink,
@@ -210,6 +242,7 @@ impl Engine {
             if topic.gone {
                 self.readings.retain(|(_, name, _), _| *name != topic.name);
                 self.health.remove(&topic.name);
+                self.losses.forget_topic(&topic.name);
             } else if topics.len() <= MAX_TOPICS_NAMED {
                 let mut out = self.out(now, sink);
                 let series = out.publish(&topic.name);
@@ -356,6 +389,7 @@ impl Engine {
         self.by_connection.retain(|_, at| age(*at) < idle);
         self.health.retain(|_, h| h.tick(now.mono));
         let groups = &self.groups;
+        self.losses.retain(|group| groups.get(group).is_some());
         self.readings.retain(|(group, _, _), reading| {
             groups.get(group).is_some() || reading.told().is_some_and(|at| age(at) < TOLD_FOR)
         });

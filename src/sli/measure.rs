@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use super::objective::{DEFAULT_LATENCY_THRESHOLD, Goal};
+use super::{
+    loss::Loss,
+    objective::{DEFAULT_LATENCY_THRESHOLD, Goal},
+};
 use crate::event::{Example, Name};
 
 /// A service-level indicator that a sidecar measures.
@@ -234,6 +237,8 @@ pub enum Measure<'a> {
         /// 0 or 1.
         count: u64,
     },
+    /// Something is in no log, or will reach nobody.
+    Lost(Loss<'a>),
     /// A topic that was named by a client's question or answer: its counters shall exist.
     TopicKnown {
         /// Topic.

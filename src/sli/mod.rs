@@ -9,12 +9,16 @@ pub mod bounds;
 mod delivery;
 mod engine;
 mod groups;
+mod headroom;
+mod loss;
 mod measure;
 mod members;
 mod objective;
 mod publish;
+mod readers;
 mod reading;
 mod seen;
+mod sequences;
 mod spread;
 mod status;
 mod verdicts;
@@ -25,12 +29,16 @@ pub use engine::{
     MAX_TOPICS_NAMED, REBALANCE_REASONS,
 };
 pub use groups::{GROUP_IDLE, MAX_COMMITTERS, MAX_GROUPS};
+pub use headroom::{MAX_STEPS, STEPS_FOR};
+pub use loss::{Loss, LossReason};
 pub use measure::{Measure, Reason, Series, Sink, Sli, Stage};
 pub use members::{MAX_INFERRED, MAX_MEMBERS, MemberState};
 pub use objective::{DEFAULT_LATENCY_THRESHOLD, Goal, Objective, Objectives};
 pub use publish::{MAX_PENDING, MAX_PRODUCERS, RETRY_DEADLINE};
+pub use readers::ReaderStatus;
 pub use reading::{FRESH_FOR, Lag, MAX_ENDS};
 pub use seen::{FEW_BATCHES, MAX_BATCHES, MAX_TIMES};
+pub use sequences::{GAP_DEADLINE, GONE_AFTER, MAX_RUNS};
 pub use status::{GroupStatus, PartitionLag, SliStatus, TopicHealth};
 pub use verdicts::{AMBIGUOUS, MAX_TALLIES, NO_GROUP, Tally};
 

@@ -7,7 +7,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::seen::{FirstAfter, Seen};
+use super::{
+    headroom::Headroom,
+    seen::{FirstAfter, Seen},
+};
 use crate::event::{DeliveredPart, Stamp};
 
 /// Ends remembered per partition; when full every second one is dropped, which only lowers the lower bound.
@@ -39,6 +42,7 @@ pub struct Lag {
 pub(super) struct Reading {
     pub(super) committed: Option<i64>,
     pub(super) seen: Seen,
+    pub(super) headroom: Headroom,
     /// Records delivered.
     pub(super) delivered: u64,
     /// Connection that fetched it last.

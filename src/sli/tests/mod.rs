@@ -3,5 +3,6 @@
 mod availability;
 mod delivery;
 mod lag;
+mod loss;
 mod publish;
 mod script;

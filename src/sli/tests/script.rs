@@ -17,7 +17,7 @@ use crate::{
         Positions, Produced, ProducedPart, ProducerSequence, PublishOutcome, Reservation, Settled,
         SettledPart, Side, Stamp, TopicSeen, Unanswered,
     },
-    sli::{Engine, Examiner, Measure, Objective, Sink, Stage},
+    sli::{Engine, Examiner, Loss, Measure, Objective, Sink, Stage},
 };
 
 /// Wall clock at the start of every script, ms.
@@ -43,6 +43,10 @@ pub(super) struct Totals {
     /// (group, reason) -> rounds
     pub(super) rebalances: BTreeMap<(String, String), u64>,
     pub(super) readers: Vec<(String, String)>,
+    /// topic -> holes in sequences
+    pub(super) gaps: BTreeMap<String, u64>,
+    /// (group, reason) -> offsets
+    pub(super) lost: BTreeMap<(String, &'static str), u64>,
 }
 
 impl Sink for Totals {
@@ -113,6 +117,18 @@ impl Sink for Totals {
                 *self.rebalances.entry(key).or_default() += count;
             }
             Measure::TopicKnown { .. } => {}
+            Measure::Lost(Loss::Gaps { topic, count }) => {
+                *self.gaps.entry(topic.to_string()).or_default() += count;
+            }
+            Measure::Lost(Loss::Records {
+                group,
+                reason,
+                count,
+                ..
+            }) => {
+                let key = (group.to_string(), reason.as_str());
+                *self.lost.entry(key).or_default() += count;
+            }
             Measure::ReaderKnown { topic, group } => {
                 self.readers.push((topic.to_string(), group.to_string()));
             }

@@ -1,0 +1,199 @@
+//! Records that a group will never be given: what was deleted, cut off or jumped before it got there.
+//!
+//! Only what the wire proves is counted. The proof begins with OFFSET_OUT_OF_RANGE to a fetch at the group's own position (the one it
+//! committed, or the one behind what it was delivered) and ends with the next answer, which shows where the group went on and
+//! where the log begins and ends. What a program skips by seeking, holes inside and between batches (compaction, markers, aborted
+//! records) and positions that are nobody's are no loss here. Counts are offsets: markers and compacted records in the range
+//! are in them. Must not look at record contents, nor guess a number.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::engine::{MAX_READINGS, ReadingKey};
+use crate::event::{DeliveredPart, Name};
+
+/// Why records are lost to a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LossReason {
+    /// They were deleted before the group got there: the log begins behind its position.
+    Retention,
+    /// They are still there, and the group was sent past them when it began anew (`auto.offset.reset=latest`).
+    OutOfRange,
+    /// They were in the log, the group had passed them, and the log ends before them now.
+    Truncated,
+}
+
+impl LossReason {
+    /// All of them; each exists from zero.
+    pub const ALL: [Self; 3] = [Self::Retention, Self::OutOfRange, Self::Truncated];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retention => "retention",
+            Self::OutOfRange => "out_of_range",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+/// What is lost, on the way in or on the way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss<'a> {
+    /// Holes in the sequence of an idempotent producer that no retry closed.
+    Gaps {
+        /// Topic.
+        topic: &'a Name,
+        /// How many.
+        count: u64,
+    },
+    /// Records that a group will never be given.
+    Records {
+        /// Topic.
+        topic: &'a Name,
+        /// Group.
+        group: &'a Name,
+        /// Why.
+        reason: LossReason,
+        /// Offsets.
+        count: u64,
+    },
+}
+
+const OUT_OF_RANGE: &str = "OFFSET_OUT_OF_RANGE";
+/// The topic is not the one it was: offsets of before say nothing.
+const ANOTHER_TOPIC: [&str; 3] = [
+    "UNKNOWN_TOPIC_OR_PARTITION",
+    "UNKNOWN_TOPIC_ID",
+    "INCONSISTENT_TOPIC_ID",
+];
+/// The same of a whole answer, which does not say which topic.
+pub(super) const SOME_OTHER_TOPIC: [&str; 2] =
+    ["FETCH_SESSION_TOPIC_ID_ERROR", "INCONSISTENT_TOPIC_ID"];
+
+/// How one group goes through one partition.
+#[derive(Debug, Default)]
+struct Course {
+    /// Offset behind what was delivered last.
+    next: Option<i64>,
+    /// The group's position that was out of range.
+    broken_at: Option<i64>,
+    /// Offsets below it are counted already.
+    counted_to: i64,
+}
+
+/// Losses of one kind.
+pub(super) type Lost = (LossReason, u64);
+
+impl Course {
+    fn answered(&mut self, part: &DeliveredPart, committed: Option<i64>) -> [Option<Lost>; 2] {
+        let Some(asked) = part.asked else {
+            // A session whose beginning was not seen: where the group stands is not known.
+            (self.next, self.broken_at) = (None, None);
+            return [None; 2];
+        };
+        if let Some(error) = &part.error {
+            if error.name == OUT_OF_RANGE {
+                let own = self.next == Some(asked) || committed == Some(asked);
+                self.broken_at = own.then_some(asked);
+                self.next = None;
+            }
+            return [None; 2];
+        }
+        let last = part.batches.last();
+        let end = last.map_or(asked, |batch| batch.last_offset.saturating_add(1));
+        self.next = Some(end.max(asked));
+        match self.broken_at.take() {
+            Some(position) if position < asked => self.forward(position, asked, part.log_start),
+            Some(position) if position > asked => self.back(position, part),
+            _ => [None; 2],
+        }
+    }
+
+    /// The group went on behind its position.
+    fn forward(&mut self, position: i64, asked: i64, log_start: i64) -> [Option<Lost>; 2] {
+        let from = position.max(self.counted_to);
+        self.counted_to = self.counted_to.max(asked);
+        if log_start >= 0 && log_start <= position {
+            // Its position lies within the log of now: it had been behind the end, and the log has grown over it since.
+            return [None; 2];
+        }
+        // Before version 5 an answer does not say where the log begins.
+        let begins = if log_start < 0 { from } else { log_start };
+        let deleted = begins.min(asked).saturating_sub(from);
+        let jumped = asked.saturating_sub(begins.max(from));
+        [
+            lost(LossReason::Retention, deleted),
+            lost(LossReason::OutOfRange, jumped),
+        ]
+    }
+
+    /// The group went on before its position, which lay behind the end of the log.
+    fn back(&mut self, position: i64, part: &DeliveredPart) -> [Option<Lost>; 2] {
+        self.counted_to = 0;
+        let end = part.high_watermark;
+        if end < 0 || part.log_start > position {
+            return [None; 2];
+        }
+        // What was written since hides as many; where it hides all, the number is not known.
+        let gone = position.saturating_sub(end);
+        [lost(LossReason::Truncated, gone), None]
+    }
+}
+
+fn lost(reason: LossReason, offsets: i64) -> Option<Lost> {
+    let count = u64::try_from(offsets).ok().filter(|count| *count > 0)?;
+    Some((reason, count))
+}
+
+/// Every (group, topic, partition) that is read behind this sidecar. Outlives assignments: a member that comes back to a position
+/// has lost nothing twice.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    courses: HashMap<ReadingKey, Course>,
+}
+
+impl Losses {
+    /// An answer came for a partition that a group reads; `committed` is where the group stands.
+    pub(super) fn answered(
+        &mut self,
+        key: &ReadingKey,
+        part: &DeliveredPart,
+        committed: Option<i64>,
+    ) -> impl Iterator<Item = Lost> + use<> {
+        let another = part
+            .error
+            .as_ref()
+            .is_some_and(|e| ANOTHER_TOPIC.contains(&e.name));
+        let room = self.courses.len() < MAX_READINGS;
+        let losses = if another {
+            self.courses.remove(key);
+            [None; 2]
+        } else if let Some(course) = self.courses.get_mut(key) {
+            course.answered(part, committed)
+        } else if room {
+            let (group, topic, partition) = key;
+            let key = (Arc::clone(group), Arc::clone(topic), *partition);
+            let course = self.courses.entry(key).or_default();
+            course.answered(part, committed)
+        } else {
+            [None; 2]
+        };
+        losses.into_iter().flatten()
+    }
+
+    /// A topic was deleted.
+    pub(super) fn forget_topic(&mut self, topic: &Name) {
+        self.courses.retain(|(_, of, _), _| of != topic);
+    }
+
+    /// Something was missed, or a topic was made anew: nothing seen before says anything of what comes.
+    pub(super) fn forget(&mut self) {
+        self.courses.clear();
+    }
+
+    /// Keeps only the groups that are still known.
+    pub(super) fn retain(&mut self, known: impl Fn(&Name) -> bool) {
+        self.courses.retain(|(group, _, _), _| known(group));
+    }
+}

@@ -1,0 +1,271 @@
+//! Each failure mode that a sidecar can see, provoked on a real broker, and a healthy run that raises none of them.
+//!
+//! Why: a counter that an alert reads must move when the thing happens, by as much as happened, and must not move otherwise. What is
+//! true is taken from the clients and from what the broker was told to do. This file must not look into the sidecar.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, with a message that says what was seen"
+)]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::indexmap::IndexMap;
+use kafka_protocol::records::{
+    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
+use support::clients::{Client, Output, Running};
+use support::deadline::{poll_until, try_poll_until};
+use support::kafka::{Kafka, KafkaSpec, Listener, Version};
+use support::throughline::{Throughline, ThroughlineSpec};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// One broker for all tests of this file that run at the same time, and a sidecar for each.
+struct Stage {
+    kafka: Arc<Kafka>,
+    sidecar: Throughline,
+    bootstrap: String,
+}
+
+impl Stage {
+    fn start() -> Self {
+        Self::at(Listener::Plaintext, |spec| spec)
+    }
+
+    fn at(listener: Listener, settings: impl FnOnce(ThroughlineSpec) -> ThroughlineSpec) -> Self {
+        static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
+        let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
+        let kafka = held.upgrade().unwrap_or_else(|| {
+            let spec = KafkaSpec::new(Version::V4_4_0).listener(Listener::SaslPlaintext);
+            let kafka = Arc::new(Kafka::start(spec.user("mallory", "mallory-secret").acls()));
+            *held = Arc::downgrade(&kafka);
+            kafka
+        });
+        drop(held);
+        let spec = ThroughlineSpec::new(&kafka.bootstrap(listener)).mode("observe");
+        let sidecar = Throughline::start(settings(spec));
+        let bootstrap = sidecar.bootstrap();
+        Self {
+            kafka,
+            sidecar,
+            bootstrap,
+        }
+    }
+
+    fn begin(&self, command: &str, topic: &str, more: &str) -> Running {
+        let at = &self.bootstrap;
+        let line = format!("{command} --bootstrap {at} --topic {topic} {more}");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        Client::Java.start(&words)
+    }
+
+    /// Runs a command to its end, which must be without an error.
+    #[track_caller]
+    fn run(&self, command: &str, topic: &str, more: &str) -> Output {
+        let output = self.begin(command, topic, more).finish(LIMIT);
+        let errors: Vec<_> = output.of_type("error").collect();
+        assert!(errors.is_empty(), "{command} {topic} {more}: {errors:?}");
+        output
+    }
+
+    /// What stands on the page; `None` where there is no such series.
+    fn figure(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let metrics = self.sidecar.metrics();
+        let exists = metrics.select(name, labels).next().is_some();
+        exists.then(|| metrics.sum(name, labels))
+    }
+
+    /// Waits until a figure has this value, and makes sure that it does not move on from there.
+    #[track_caller]
+    fn settles_at(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
+        let same = |seen: Option<f64>| seen.is_some_and(|seen| seen.total_cmp(&wanted).is_eq());
+        let reached = try_poll_until(LIMIT, || same(self.figure(name, labels)).then_some(()));
+        let seen = self.figure(name, labels);
+        assert!(
+            reached.is_some() && same(seen),
+            "{name}{labels:?} is {seen:?}, wanted: {wanted}"
+        );
+    }
+}
+
+const LOST: &str = "throughline_lost_records_total";
+
+/// A group that was away while retention went past it, and begins anew at the earliest record, and at the latest.
+#[test]
+fn records_that_retention_deleted_before_the_group_came_back() {
+    const COMMITTED: usize = 30;
+    const START: usize = 60;
+    let stage = Stage::start();
+    stage.kafka.create_topic("overtaken", 1);
+    stage.run("produce", "overtaken", "--count 100 --partitions 1");
+    for reset in ["earliest", "latest"] {
+        let group = format!("overtaken-{reset}");
+        let part = format!("--group {group} --until {COMMITTED} --commit-records {COMMITTED}");
+        stage.run("consume", "overtaken", &part);
+        let read = [("topic", "overtaken"), ("group", group.as_str())];
+        // What an alert reads exists before anything is lost.
+        stage.settles_at(LOST, &read, 0.0);
+    }
+    stage.kafka.admin(&format!(
+        "delete-records --topic overtaken --partition 0 --before {START}"
+    ));
+    let again = stage.run(
+        "consume",
+        "overtaken",
+        "--group overtaken-earliest --until 40",
+    );
+    let first = again.records().first().map(|record| record.offset);
+    assert_eq!(first, Some(START as i64));
+    let late = stage.begin(
+        "consume",
+        "overtaken",
+        "--group overtaken-latest --property auto.offset.reset=latest",
+    );
+    let losses = |group: &'static str, reason: &'static str| {
+        [("topic", "overtaken"), ("group", group), ("reason", reason)]
+    };
+    let deleted = (START - COMMITTED) as f64;
+    for (group, reason, count) in [
+        ("overtaken-earliest", "retention", deleted),
+        ("overtaken-earliest", "out_of_range", 0.0),
+        ("overtaken-earliest", "truncated", 0.0),
+        ("overtaken-latest", "retention", deleted),
+        ("overtaken-latest", "out_of_range", 40.0),
+        ("overtaken-latest", "truncated", 0.0),
+    ] {
+        stage.settles_at(LOST, &losses(group, reason), count);
+    }
+    late.leave(LIMIT);
+    stage.sidecar.terminate();
+}
+
+/// Retention that comes nearer to a group that does not commit is announced.
+#[test]
+fn retention_that_is_about_to_overtake_a_group() {
+    let stage = Stage::start();
+    stage.kafka.create_topic("nearing", 1);
+    stage.run("produce", "nearing", "--count 1000 --partitions 1");
+    let consumer = stage.begin("consume", "nearing", "--group nearing --commit-records 900");
+    consumer.wait_for("all records", LIMIT, |lines| {
+        let records = lines.iter().filter(|line| line["type"] == "record").count();
+        (records == 1000).then_some(())
+    });
+    let read = [("topic", "nearing"), ("group", "nearing")];
+    stage.settles_at("throughline_consumer_lag_records", &read, 100.0);
+    let left = || stage.figure("throughline_time_to_loss_seconds", &read);
+    assert_eq!(left(), None, "nothing was deleted yet");
+    let mut before = 0;
+    let seconds = poll_until("the sidecar knows the speed", LIMIT, || {
+        before += 1;
+        stage.kafka.admin(&format!(
+            "delete-records --topic nearing --partition 0 --before {before}"
+        ));
+        left()
+    });
+    assert!(seconds > 0.0 && before < 900, "{seconds} s after {before}");
+    stage.settles_at(LOST, &read, 0.0);
+    consumer.leave(LIMIT);
+    stage.sidecar.terminate();
+}
+
+/// A producer that jumps over ten numbers, which the broker refuses, and ends.
+#[test]
+fn a_hole_in_the_sequence_of_a_producer() {
+    let stage = Stage::start();
+    stage.kafka.create_topic("jumped", 1);
+    let mut producer = TcpStream::connect(&stage.bootstrap).expect("the sidecar listens");
+    let producer_id = 4_242;
+    assert_eq!(publish(&mut producer, "jumped", producer_id, 0), 0);
+    assert_eq!(publish(&mut producer, "jumped", producer_id, 10), 0);
+    let topic = [("topic", "jumped")];
+    let gaps = "throughline_sequence_gaps_total";
+    stage.settles_at("throughline_produced_records_total", &topic, 20.0);
+    stage.settles_at(gaps, &topic, 0.0);
+    let refused = publish(&mut producer, "jumped", producer_id, 30);
+    assert_eq!(refused, 45, "OUT_OF_ORDER_SEQUENCE_NUMBER");
+    drop(producer);
+    stage.settles_at(gaps, &topic, 1.0);
+    // What another one sends in order adds nothing, nor do transactions.
+    stage.run(
+        "produce",
+        "jumped",
+        "--count 500 --partitions 1 --idempotent",
+    );
+    let transactions = "--count 300 --partitions 1 --transactional-id jumped --abort-every 2";
+    stage.run("produce", "jumped", transactions);
+    stage.settles_at(gaps, &topic, 1.0);
+    stage.sidecar.terminate();
+}
+
+/// Sends ten records of an idempotent producer; the error code that the broker answers with.
+fn publish(stream: &mut TcpStream, topic: &str, producer_id: i64, base_sequence: i32) -> i16 {
+    let batch = batch(producer_id, base_sequence);
+    let text = |text: &str| {
+        let length = i16::try_from(text.len()).expect("a short name");
+        [&length.to_be_bytes()[..], text.as_bytes()].concat()
+    };
+    let length = i32::try_from(batch.len()).expect("a small batch");
+    // Produce, version 8: no transactional id, all acknowledgements, 10 s, one topic, one partition.
+    let request = [
+        &0_i16.to_be_bytes()[..],
+        &8_i16.to_be_bytes(),
+        &7_i32.to_be_bytes(),
+        &text("raw"),
+        &(-1_i16).to_be_bytes(),
+        &(-1_i16).to_be_bytes(),
+        &10_000_i32.to_be_bytes(),
+        &1_i32.to_be_bytes(),
+        &text(topic),
+        &1_i32.to_be_bytes(),
+        &0_i32.to_be_bytes(),
+        &length.to_be_bytes(),
+        &batch,
+    ]
+    .concat();
+    let length = i32::try_from(request.len()).expect("a small request");
+    stream.set_read_timeout(Some(LIMIT)).expect("a socket");
+    stream
+        .write_all(&[&length.to_be_bytes()[..], &request].concat())
+        .expect("the sidecar reads");
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).expect("an answer");
+    let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length)).expect("a length")];
+    stream.read_exact(&mut answer).expect("a whole answer");
+    // Correlation id, one topic and its name, one partition and its number.
+    let at = 4 + 4 + 2 + topic.len() + 4 + 4;
+    i16::from_be_bytes([answer[at], answer[at + 1]])
+}
+
+fn batch(producer_id: i64, base_sequence: i32) -> BytesMut {
+    let record = |n: i32| Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: -1,
+        producer_id,
+        producer_epoch: 0,
+        timestamp_type: TimestampType::Creation,
+        offset: i64::from(n),
+        sequence: base_sequence + n,
+        timestamp: 1_700_000_000_000,
+        key: None,
+        value: Some(Bytes::from_static(b"value")),
+        headers: IndexMap::new(),
+    };
+    let records: Vec<Record> = (0..10).map(record).collect();
+    let options = RecordEncodeOptions {
+        version: 2,
+        compression: Compression::None,
+    };
+    let mut bytes = BytesMut::new();
+    RecordBatchEncoder::encode(&mut bytes, &records, &options).expect("records");
+    bytes
+}
