@@ -21,6 +21,7 @@ use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::records::{
     Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
+use serde_json::{Value, json};
 use support::clients::{Client, Output, Running};
 use support::deadline::{poll_until, try_poll_until};
 use support::kafka::{Kafka, KafkaSpec, Listener, Version};
@@ -93,6 +94,13 @@ impl Stage {
             reached.is_some() && same(seen),
             "{name}{labels:?} is {seen:?}, wanted: {wanted}"
         );
+    }
+
+    /// As [`Stage::begin`], with the name and password of a user.
+    fn login(&self, command: &str, topic: &str, who: (&str, &str, &str), more: &str) -> Running {
+        let (mechanism, user, password) = who;
+        let login = format!("--sasl-mechanism {mechanism} --username {user} --password {password}");
+        self.begin(command, topic, &format!("{login} {more}"))
     }
 }
 
@@ -268,4 +276,161 @@ fn batch(producer_id: i64, base_sequence: i32) -> BytesMut {
     let mut bytes = BytesMut::new();
     RecordBatchEncoder::encode(&mut bytes, &records, &options).expect("records");
     bytes
+}
+
+/// Settings of a producer that sends each record by itself, one after the other.
+const ALONE: &str = "--property batch.size=0 --property max.in.flight.requests.per.connection=1";
+
+/// Alice may write and mallory may not, and neither may root, whom nobody knows: counters, the list of clients and the trail say who.
+#[test]
+fn who_did_what_and_who_was_not_let_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("audit.jsonl");
+    let path = file.to_str().expect("a path that is text").to_owned();
+    let stage = Stage::at(Listener::SaslPlaintext, |spec| {
+        spec.set("audit.file", &path)
+    });
+    // What an alert reads exists before anything is refused.
+    for (name, labels) in [
+        (REFUSED, [("api", "Produce"), ("resource", "topic")]),
+        (REFUSED, [("api", "JoinGroup"), ("resource", "group")]),
+    ] {
+        stage.settles_at(name, &labels, 0.0);
+    }
+    for mechanism in [
+        "PLAIN",
+        "SCRAM-SHA-256",
+        "SCRAM-SHA-512",
+        "OAUTHBEARER",
+        "GSSAPI",
+        "OTHER",
+    ] {
+        stage.settles_at(NOT_LET_IN, &[("mechanism", mechanism)], 0.0);
+    }
+    stage.kafka.create_topic("payroll", 1);
+    for (user, operation) in [("alice", "ALL"), ("mallory", "DESCRIBE")] {
+        stage.kafka.admin(&format!(
+            "add-acl --principal User:{user} --operation {operation} --resource topic --name payroll"
+        ));
+    }
+    let alice = ("SCRAM-SHA-256", "alice", "alice-secret");
+    let mallory = ("PLAIN", "mallory", "mallory-secret");
+    let writing = format!("--first 1 --partitions 1 {ALONE}");
+    let write = format!("{writing} --count 7 --client-id accounting");
+    stage
+        .login("produce", "payroll", alice, &write)
+        .finish(LIMIT);
+    let read = "--group payroll-group --until 7 --client-id reporting";
+    stage.login("consume", "payroll", alice, read).finish(LIMIT);
+    let write = format!("{writing} --count 3 --client-id intruder");
+    let output = stage
+        .login("produce", "payroll", mallory, &write)
+        .finish(LIMIT);
+    let refused = output.of_type("error").count() as f64;
+    assert_eq!(refused, 3.0, "{:?}", output.lines);
+    let wrong = ("PLAIN", "root", "guessed-password");
+    let guessing = stage.login("produce", "payroll", wrong, "--count 1 --client-id guesser");
+    let failures = || stage.figure(NOT_LET_IN, &[("mechanism", "PLAIN")]);
+    poll_until("the refused password is counted", LIMIT, || {
+        failures().filter(|count| *count >= 1.0)
+    });
+    guessing.kill();
+    let produce = [("api", "Produce"), ("resource", "topic")];
+    stage.settles_at(REFUSED, &produce, refused);
+    stage.settles_at(NOT_LET_IN, &[("mechanism", "SCRAM-SHA-256")], 0.0);
+    listed(&stage);
+    stage.sidecar.terminate();
+    let trail = std::fs::read_to_string(&file).expect("the audit trail");
+    told(&trail);
+    for secret in ["alice-secret", "mallory-secret", "guessed-password"] {
+        assert!(!trail.contains(secret), "{secret} is in the trail");
+    }
+}
+
+const REFUSED: &str = "throughline_authorization_failures_total";
+const NOT_LET_IN: &str = "throughline_authentication_failures_total";
+
+/// The list of clients says the same.
+#[track_caller]
+fn listed(stage: &Stage) {
+    let clients = || {
+        let body = stage.sidecar.get("/api/v1/clients").body;
+        let all: Value = serde_json::from_str(&body).expect("JSON");
+        assert!(!body.contains("-secret") && !body.contains("guessed"));
+        all.as_array().cloned().unwrap_or_default()
+    };
+    let find = |client: &str, what: &str| {
+        poll_until(&format!("{client} in the list"), LIMIT, || {
+            let mut all = clients().into_iter();
+            all.find(|one| one["client"] == client && one[what] != 0)
+        })
+    };
+    let accounting = find("accounting", "first_seen_ms");
+    assert_eq!(accounting["principals"], json!(["alice"]));
+    assert_eq!(accounting["mechanism"], "SCRAM-SHA-256");
+    assert_eq!(accounting["produces"], json!(["payroll"]), "{accounting}");
+    assert_eq!(accounting["software"], "apache-kafka-java");
+    assert_eq!(accounting["refusals"], json!([]));
+    let reporting = find("reporting", "first_seen_ms");
+    assert_eq!(reporting["consumes"], json!(["payroll"]), "{reporting}");
+    assert_eq!(reporting["groups"], json!(["payroll-group"]));
+    let intruder = find("intruder", "first_seen_ms");
+    assert_eq!(intruder["principals"], json!(["mallory"]));
+    assert_eq!(intruder["produces"], json!([]));
+    let refusal = &intruder["refusals"][0];
+    assert_eq!(refusal["api"], "Produce");
+    assert_eq!(
+        (&refusal["resource"], &refusal["name"]),
+        (&json!("topic"), &json!("payroll"))
+    );
+    assert_eq!(refusal["count"], 3);
+    let guesser = find("guesser", "failed_authentications");
+    assert_eq!(guesser["principals"], json!([]));
+}
+
+/// So does the trail.
+#[track_caller]
+fn told(trail: &str) {
+    let lines = trail
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let lines: Vec<Value> = lines.collect();
+    let all = |action: &str, client: &str| -> Vec<Value> {
+        let of = lines
+            .iter()
+            .filter(|l| l["action"] == action && l["client"] == client);
+        of.cloned().collect()
+    };
+    let count = |lines: &[Value]| {
+        lines
+            .iter()
+            .filter_map(|l| l["count"].as_u64())
+            .sum::<u64>()
+    };
+    let produced = all("produced", "accounting");
+    assert_eq!(count(&produced), 7, "{trail}");
+    assert!(
+        produced
+            .iter()
+            .all(|l| l["principal"] == "alice" && l["topic"] == "payroll")
+    );
+    assert_eq!(count(&all("consumed", "reporting")), 7, "{trail}");
+    assert!(
+        all("used_group", "reporting")
+            .iter()
+            .all(|l| l["group"] == "payroll-group")
+    );
+    let refused = all("refused", "intruder");
+    assert_eq!(count(&refused), 3, "{trail}");
+    assert!(
+        refused
+            .iter()
+            .all(|l| l["principal"] == "mallory" && l["name"] == "payroll")
+    );
+    assert_eq!(all("produced", "intruder"), [] as [Value; 0]);
+    let failed = all("authentication_failed", "guesser");
+    assert!(
+        count(&failed) >= 1 && failed.iter().all(|l| l["principal"] == "root"),
+        "{trail}"
+    );
 }

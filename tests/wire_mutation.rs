@@ -40,7 +40,9 @@ use throughline::{
                 TxnOffsetCommitRequest,
             },
             outcome,
-            sasl::{SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse},
+            sasl::{
+                SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, claimed_name,
+            },
             transactions::{
                 AddOffsetsToTxnRequest, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
                 InitProducerIdResponse,
@@ -157,6 +159,9 @@ fn read_request(key: ApiKey, body: &[u8], version: i16) {
             GroupHeartbeatRequest::read(key, body, version).map(drop)
         }
         ApiKey::SASL_HANDSHAKE => SaslHandshakeRequest::read(body, version).map(drop),
+        ApiKey::SASL_AUTHENTICATE => claimed_name(body, version, "PLAIN")
+            .and_then(|_| claimed_name(body, version, "SCRAM-SHA-256"))
+            .map(drop),
         ApiKey::API_VERSIONS => ApiVersionsRequest::read(body, version).map(drop),
         ApiKey::INIT_PRODUCER_ID => InitProducerIdRequest::read(body, version).map(drop),
         ApiKey::END_TXN => EndTxnRequest::read(body, version).map(drop),
@@ -209,7 +214,7 @@ fn read_response(key: ApiKey, body: &[u8], version: i16) {
     };
 }
 
-const REQUESTS: [&str; 18] = [
+const REQUESTS: [&str; 19] = [
     "ProduceRequest",
     "FetchRequest",
     "ShareFetchRequest",
@@ -224,6 +229,7 @@ const REQUESTS: [&str; 18] = [
     "ConsumerGroupHeartbeatRequest",
     "ShareGroupHeartbeatRequest",
     "SaslHandshakeRequest",
+    "SaslAuthenticateRequest",
     "ApiVersionsRequest",
     "InitProducerIdRequest",
     "EndTxnRequest",

@@ -37,7 +37,9 @@ use throughline::kafka::wire::{
         },
         outcome,
         requests::{MetadataTopics, api_versions_request, metadata_request},
-        sasl::{SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse},
+        sasl::{
+            SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, claimed_name,
+        },
         transactions::{
             AddOffsetsToTxnRequest, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
             InitProducerIdResponse,
@@ -492,6 +494,14 @@ fn authentication_reads_as_the_schema_writes_it() {
         },
     );
     every(
+        "SaslAuthenticateRequest",
+        known::<theirs::SaslAuthenticateRequest>(),
+        |body, version, _| {
+            // Random bytes hold no name; that they are read at all is what is asked here.
+            assert_eq!(claimed_name(body, version, "GSSAPI"), Ok(None));
+        },
+    );
+    every(
         "SaslHandshakeResponse",
         known::<theirs::SaslHandshakeResponse>(),
         |body, version, v| {
@@ -508,11 +518,13 @@ fn authentication_reads_as_the_schema_writes_it() {
         "SaslAuthenticateResponse",
         known::<theirs::SaslAuthenticateResponse>(),
         |body, version, v| {
+            let read = SaslAuthenticateResponse::read(body, version);
             let expected = SaslAuthenticateResponse {
                 error_code: n(v, "ErrorCode"),
+                is_last: read.is_ok_and(|read| read.is_last),
                 session_lifetime_ms: num(v, "SessionLifetimeMs").unwrap_or(0),
             };
-            assert_eq!(SaslAuthenticateResponse::read(body, version), Ok(expected));
+            assert_eq!(read, Ok(expected));
         },
     );
 }

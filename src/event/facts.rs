@@ -38,6 +38,8 @@ pub enum Facts {
         mechanism: &'static str,
         /// Whether the broker accepted it.
         accepted: bool,
+        /// The name that the client claimed, where the mechanism carries one in clear. What the broker calls it may differ.
+        principal: Option<Name>,
     },
 }
 

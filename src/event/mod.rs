@@ -6,6 +6,7 @@
 
 mod counters;
 mod facts;
+mod refusal;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ pub use facts::{
     ProducedPart, ProducerSequence, PublishOutcome, Settled, SettledPart, SpanIds, TopicSeen,
     Traced,
 };
+pub use refusal::{MAX_REFUSALS, Refusal};
 
 /// A name that came from outside (topic, group, client): shared, never copied per event.
 pub type Name = Arc<str>;

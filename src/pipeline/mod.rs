@@ -23,7 +23,7 @@ use crate::{metrics::Metrics, sli::Engine};
 pub use hot::Hot;
 pub use names::{Fold, MAX_FOLDED};
 pub use snapshot::{GroupTopic, GroupView, Snapshot, Snapshots, TopicView};
-pub use worker::{BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
+pub use worker::{Auditing, BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
 
 /// Opens a captured batch. Implemented where the protocol is known.
 pub trait RecordOpener: Send + std::fmt::Debug {
@@ -51,6 +51,10 @@ pub struct Settings {
     pub partitions: bool,
     /// How generated names are folded (`names:`), first match wins.
     pub names: Vec<Fold>,
+    /// (operation, resource) that may be refused for want of rights: their counters exist from the start.
+    pub refusable: Vec<(&'static str, &'static str)>,
+    /// Mechanisms with which authentication may fail: likewise.
+    pub mechanisms: Vec<&'static str>,
 }
 
 impl Default for Settings {
@@ -61,6 +65,8 @@ impl Default for Settings {
             decode_bytes_per_second: 32 * 1024 * 1024,
             partitions: false,
             names: Vec::new(),
+            refusable: Vec::new(),
+            mechanisms: Vec::new(),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{
     traffic,
 };
 use crate::{
+    audit::{self, Trail},
     catalog::Inventory,
     event::{Direction, Event, Name, Stamp},
     lineage::Graph,
@@ -52,7 +53,35 @@ pub struct Worker {
     partitions: bool,
     ticks: u32,
     tracing: Option<Tracing>,
+    auditing: Option<Auditing>,
     graph: Graph,
+}
+
+/// What makes the audit trail of the events, and where it goes.
+pub struct Auditing {
+    /// Makes it.
+    pub trail: Trail,
+    /// Takes it.
+    pub sink: Box<dyn audit::Sink + Send>,
+    /// Counts what could not be told apart any more.
+    pub too_many: Dropped,
+}
+
+impl fmt::Debug for Auditing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auditing")
+            .field("trail", &self.trail)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Auditing {
+    fn tick(&mut self, now: Stamp) {
+        self.trail.tick(now.mono, self.sink.as_mut());
+        let counted = self.too_many.count();
+        self.too_many
+            .add(self.trail.dropped().saturating_sub(counted));
+    }
 }
 
 /// What makes spans of the events, and where they go.
@@ -92,6 +121,11 @@ impl Tracing {
 }
 
 impl Worker {
+    /// Keeps an audit trail from now on.
+    pub fn audit(&mut self, auditing: Auditing) {
+        self.auditing = Some(auditing);
+    }
+
     /// Makes spans from now on.
     pub fn trace(&mut self, tracing: Tracing) {
         self.tracing = Some(tracing);
@@ -109,6 +143,12 @@ impl Worker {
         for direction in Direction::ALL {
             recorder.touch(Id::ThrottledSeconds, &[direction.as_str()]);
         }
+        for (operation, resource) in settings.refusable {
+            recorder.touch(Id::AuthorizationFailures, &[operation, resource]);
+        }
+        for mechanism in settings.mechanisms {
+            recorder.touch(Id::AuthenticationFailures, &[mechanism]);
+        }
         Self {
             queue,
             engine,
@@ -121,6 +161,7 @@ impl Worker {
             partitions: settings.partitions,
             ticks: 0,
             tracing: None,
+            auditing: None,
             graph: Graph::default(),
         }
     }
@@ -171,6 +212,9 @@ impl Worker {
         if let Some(tracing) = &mut self.tracing {
             tracing.spans.finish(tracing.sink.as_mut());
         }
+        if let Some(auditing) = &mut self.auditing {
+            auditing.trail.finish(auditing.sink.as_mut());
+        }
     }
 
     /// Takes these events and empties the list.
@@ -193,6 +237,9 @@ impl Worker {
             if let Some(tracing) = &mut self.tracing {
                 tracing.spans.take(&event, tracing.sink.as_mut());
             }
+            if let Some(auditing) = &mut self.auditing {
+                auditing.trail.take(&event, auditing.sink.as_mut());
+            }
             let mut sink = Recording {
                 recorder: &mut self.recorder,
                 names: &mut self.names,
@@ -210,6 +257,9 @@ impl Worker {
         self.graph.tick(now.mono);
         if let Some(tracing) = &mut self.tracing {
             tracing.tick(now);
+        }
+        if let Some(auditing) = &mut self.auditing {
+            auditing.tick(now);
         }
         let mut sink = Recording {
             recorder: &mut self.recorder,

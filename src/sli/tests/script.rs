@@ -50,6 +50,7 @@ pub(super) struct Totals {
 }
 
 impl Sink for Totals {
+    #[allow(clippy::too_many_lines, reason = "one arm per measure")]
     fn record(&mut self, measure: Measure<'_>) {
         match measure {
             Measure::Judged { series, good, bad } => {
@@ -117,18 +118,7 @@ impl Sink for Totals {
                 *self.rebalances.entry(key).or_default() += count;
             }
             Measure::TopicKnown { .. } => {}
-            Measure::Lost(Loss::Gaps { topic, count }) => {
-                *self.gaps.entry(topic.to_string()).or_default() += count;
-            }
-            Measure::Lost(Loss::Records {
-                group,
-                reason,
-                count,
-                ..
-            }) => {
-                let key = (group.to_string(), reason.as_str());
-                *self.lost.entry(key).or_default() += count;
-            }
+            Measure::Lost(loss) => self.lost(&loss),
             Measure::ReaderKnown { topic, group } => {
                 self.readers.push((topic.to_string(), group.to_string()));
             }
@@ -137,6 +127,23 @@ impl Sink for Totals {
 }
 
 impl Totals {
+    fn lost(&mut self, loss: &Loss<'_>) {
+        match loss {
+            Loss::Gaps { topic, count } => {
+                *self.gaps.entry(topic.to_string()).or_default() += count;
+            }
+            Loss::Records {
+                group,
+                reason,
+                count,
+                ..
+            } => {
+                let key = (group.to_string(), reason.as_str());
+                *self.lost.entry(key).or_default() += count;
+            }
+        }
+    }
+
     /// (good, bad) of one pair; `None` where it does not exist.
     pub(super) fn pair(
         &self,
