@@ -434,3 +434,177 @@ fn told(trail: &str) {
         "{trail}"
     );
 }
+
+/// Members that come and go all the time: each round is counted, and the counter's growth is the storm.
+#[test]
+fn a_group_that_rebalances_all_the_time() {
+    const GUESTS: usize = 4;
+    let stage = Stage::start();
+    stage.kafka.create_topic("stormy", 2);
+    let steady = stage.begin("consume", "stormy", "--group stormy --member steady");
+    let assigned = |member: &Running| {
+        let lines = member.lines().into_iter();
+        lines.filter(|line| line["type"] == "assigned").count()
+    };
+    let rounds_of = |member: &Running, wanted: usize| {
+        poll_until("an assignment", LIMIT, || {
+            (assigned(member) >= wanted).then_some(())
+        });
+    };
+    rounds_of(&steady, 1);
+    for guest in 0..GUESTS {
+        let before = assigned(&steady);
+        let more = format!("--group stormy --member guest-{guest}");
+        let guest = stage.begin("consume", "stormy", &more);
+        rounds_of(&guest, 1);
+        rounds_of(&steady, before + 1);
+        guest.leave(LIMIT);
+        rounds_of(&steady, before + 2);
+    }
+    let rounds = assigned(&steady);
+    assert!(rounds > 2 * GUESTS, "{rounds} rounds");
+    let group = [("group", "stormy")];
+    stage.settles_at("throughline_rebalances_total", &group, rounds as f64);
+    steady.leave(LIMIT);
+    stage.sidecar.terminate();
+}
+
+/// Quotas of a producer and of a consumer.
+#[test]
+fn clients_that_a_quota_slows_down() {
+    let stage = Stage::start();
+    stage.kafka.create_topic("quota", 1);
+    let throttled = |direction: &'static str| {
+        let labels = [("direction", direction)];
+        stage.figure("throughline_throttled_seconds_total", &labels)
+    };
+    let writing = "--count 400 --first 1 --partitions 1 --value-bytes 1000";
+    let free = format!("{writing} --client-id modest");
+    stage.run("produce", "quota", &free);
+    assert_eq!(throttled("client_to_broker"), Some(0.0));
+    assert_eq!(throttled("broker_to_client"), Some(0.0));
+    for (client, quota) in [
+        ("greedy-writer", "producer_byte_rate"),
+        ("greedy-reader", "consumer_byte_rate"),
+    ] {
+        stage.kafka.admin(&format!(
+            "alter-quota --client-id {client} --quota {quota} --value 20000"
+        ));
+    }
+    // Small batches, so that answers come that can say it.
+    let slowed = format!("{writing} --client-id greedy-writer {ALONE}");
+    let started = tokio::time::Instant::now();
+    stage.run("produce", "quota", &slowed);
+    let took = started.elapsed().as_secs_f64();
+    let seconds = poll_until("the producer's throttling", LIMIT, || {
+        throttled("client_to_broker").filter(|seconds| *seconds > 0.0)
+    });
+    // One client, one connection: it cannot have been held back for longer than it ran.
+    assert!(seconds <= took, "{seconds} s throttled in {took} s");
+    let reading = "--group quota --until 800 --client-id greedy-reader \
+                   --property max.partition.fetch.bytes=50000";
+    let reader = stage.begin("consume", "quota", reading);
+    poll_until("the consumer's throttling", LIMIT, || {
+        throttled("broker_to_client").filter(|seconds| *seconds > 0.0)
+    });
+    reader.kill();
+    stage.sidecar.terminate();
+}
+
+/// Default settings, three members that are restarted one after the other while records flow: nothing of the above is raised.
+#[test]
+fn a_healthy_run_with_a_rolling_restart_raises_nothing() {
+    const COUNT: usize = 3000;
+    let stage = Stage::start();
+    stage.kafka.create_topic("rolling", 6);
+    let member = |name: &str| {
+        let more = "--group rolling --commit auto --property auto.commit.interval.ms=5000";
+        stage.begin("consume", "rolling", &format!("{more} --member {name}"))
+    };
+    let joined = |member: &Running| {
+        member.wait_for("an assignment", LIMIT, |lines| {
+            let has = |line: &Value| {
+                let given = line["partitions"].as_array();
+                line["type"] == "assigned" && given.is_some_and(|given| !given.is_empty())
+            };
+            lines.iter().any(has).then_some(())
+        });
+    };
+    let mut members: Vec<Running> = ["a", "b", "c"].map(member).into();
+    members.iter().for_each(joined);
+    let pace = format!("--count {COUNT} --partitions 6 --now --delay-ms 4 --idempotent");
+    let producer = stage.begin("produce", "rolling", &pace);
+    let mut read = 0;
+    for name in ["a", "b", "c"] {
+        read += members.remove(0).leave(LIMIT).records().len();
+        let again = member(name);
+        joined(&again);
+        members.push(again);
+        nothing_is_raised(&stage);
+    }
+    let produced = producer.finish(LIMIT);
+    assert_eq!(produced.of_type("ack").count(), COUNT);
+    let so_far = || -> usize {
+        let of = |member: &Running| {
+            member
+                .lines()
+                .iter()
+                .filter(|l| l["type"] == "record")
+                .count()
+        };
+        members.iter().map(of).sum()
+    };
+    poll_until("all records", LIMIT, || {
+        (read + so_far() >= COUNT).then_some(())
+    });
+    let labels = [("topic", "rolling"), ("group", "rolling")];
+    stage.settles_at("throughline_consumer_lag_records", &labels, 0.0);
+    let ok = [("group", "rolling"), ("state", "ok")];
+    stage.settles_at("throughline_consumer_state", &ok, 6.0);
+    stage.settles_at("throughline_consumer_lag_drain_seconds", &labels, 0.0);
+    nothing_is_raised(&stage);
+    // Each of three joins, each of three restarts a leave and a join: no storm.
+    let rounds = stage.figure("throughline_rebalances_total", &labels[1..]);
+    assert!(
+        rounds.is_some_and(|rounds| rounds <= 9.0),
+        "{rounds:?} rounds"
+    );
+    for member in members {
+        member.leave(LIMIT);
+    }
+    stage.sidecar.terminate();
+}
+
+/// Every counter of a failure mode stands at 0, and no gauge announces one.
+#[track_caller]
+fn nothing_is_raised(stage: &Stage) {
+    let metrics = stage.sidecar.metrics();
+    for name in [
+        LOST,
+        "throughline_sequence_gaps_total",
+        REFUSED,
+        NOT_LET_IN,
+        "throughline_throttled_seconds_total",
+        "throughline_produce_failures_total",
+        "throughline_fetch_failures_total",
+        "throughline_telemetry_dropped_total",
+    ] {
+        let moved: Vec<_> = metrics
+            .select(name, &[])
+            .filter(|s| s.value != 0.0)
+            .collect();
+        assert!(moved.is_empty(), "{moved:?}");
+    }
+    for name in [LOST, "throughline_sequence_gaps_total", REFUSED, NOT_LET_IN] {
+        assert!(
+            metrics.has(name),
+            "{name} does not exist before it is needed"
+        );
+    }
+    assert!(!metrics.has("throughline_time_to_loss_seconds"));
+    for state in ["warn", "stalled", "stopped", "rewinding"] {
+        let labels = [("group", "rolling"), ("state", state)];
+        let partitions = metrics.sum("throughline_consumer_state", &labels);
+        assert!(partitions == 0.0, "{partitions} partitions {state}");
+    }
+}

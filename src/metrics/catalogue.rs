@@ -51,7 +51,7 @@ pub enum Unit {
     Bytes,
     /// Records.
     Records,
-    /// A share between 0 and 1.
+    /// A share between 0 and 1, or one figure over another.
     Ratio,
 }
 
@@ -210,6 +210,8 @@ families! {
         "Answers that carried an error, the worst one counted";
     SequenceGaps "throughline_sequence_gaps_total" Counter One Traffic ["topic"] Latency
         "Holes in the sequence numbers of an idempotent producer that no retry closed; a batch whose answer was lost is none";
+    ProducedSkew "throughline_produced_skew_ratio" Gauge Ratio Traffic ["topic"] Latency
+        "Records this pod sent to the busiest partition over the mean of all, last one to two minutes; from 100 records a partition on";
     BatchRecords "throughline_batch_records" Histogram Records Traffic ["topic"] Records
         "Records per batch sent";
 
@@ -238,8 +240,12 @@ families! {
         "Lag in records by partition; only with metrics.partitions";
     ConsumerPartitionLagSeconds "throughline_consumer_partition_lag_seconds" Gauge Seconds Consumer ["topic" "group" "partition"] Latency
         "Lag in seconds (lower bound) by partition; only with metrics.partitions";
+    ConsumerMembers "throughline_consumer_members" Gauge One Consumer ["group" "state"] Latency
+        "This pod's members of the group in each state: stable, rebalancing, unassigned, silent";
     ConsumerState "throughline_consumer_state" Gauge One Consumer ["group" "state"] Latency
-        "This pod's members of the group in each state";
+        "This pod's partitions of the group in each state: ok, warn (lag grows), stalled (fetched, not committed), stopped, rewinding";
+    ConsumerDrain "throughline_consumer_lag_drain_seconds" Gauge Seconds Consumer ["topic" "group"] Latency
+        "Estimate: until this pod's partitions have no lag, at the speed of the last minute; absent while one of them does not drain";
     ConsumerAssignedPartitions "throughline_consumer_assigned_partitions" Gauge One Consumer ["topic" "group"] Latency
         "Partitions assigned to this pod's members";
     CommitInterval "throughline_commit_interval_seconds" Gauge Seconds Consumer ["group"] Latency

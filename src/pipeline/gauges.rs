@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::Name,
     metrics::{Id, Recorder},
-    sli::{GroupStatus, LossReason, PartitionLag, ReaderStatus, TopicHealth},
+    sli::{GroupStatus, LossReason, PartitionLag, ProgressState, ReaderStatus, TopicHealth},
 };
 
 /// Lag of one (topic, group): records summed, seconds the worst.
@@ -120,7 +120,7 @@ pub(super) fn groups(groups: &[GroupStatus], recorder: &mut Recorder, names: &mu
         worst(&mut gaps, &name, group.poll_gap);
     }
     recorder.replace(
-        Id::ConsumerState,
+        Id::ConsumerMembers,
         states
             .iter()
             .map(|((group, state), n)| ([&**group, *state], count(*n))),
@@ -166,6 +166,33 @@ pub(super) fn readers(table: &ReaderTable, recorder: &mut Recorder) {
         Id::TimeToLoss,
         rows().filter_map(|(labels, row)| Some((labels, row.time_to_loss_seconds?))),
     );
+    recorder.replace(
+        Id::ConsumerDrain,
+        rows().filter_map(|(labels, row)| Some((labels, row.drain_seconds?))),
+    );
+    let mut states: BTreeMap<(&Name, ProgressState), u64> = BTreeMap::new();
+    for ((_, group), row) in table {
+        for state in ProgressState::ALL {
+            let sum = states.entry((group, state)).or_default();
+            *sum = sum.saturating_add(row.states.get(&state).copied().unwrap_or(0));
+        }
+    }
+    recorder.replace(
+        Id::ConsumerState,
+        states
+            .iter()
+            .map(|((group, state), n)| ([&***group, state.as_str()], count(*n))),
+    );
+}
+
+/// Sets how evenly topics are written to; of those under one name the worst.
+pub(super) fn skews(skews: &[(Name, f64)], recorder: &mut Recorder, names: &mut Names) {
+    let mut worst: BTreeMap<Name, f64> = BTreeMap::new();
+    for (topic, ratio) in skews {
+        let known = worst.entry(names.label(topic)).or_default();
+        *known = ratio.max(*known);
+    }
+    recorder.replace(Id::ProducedSkew, worst.iter().map(|(t, v)| ([&**t], *v)));
 }
 
 /// Keeps what an alert reads as long as there is a reader, whether it ever moves or not.

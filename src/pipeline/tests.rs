@@ -372,7 +372,7 @@ fn lag_gauges_appear_with_the_position_and_vanish_with_the_partition() {
             1.0,
         ),
         (
-            "throughline_consumer_state{group=\"g\",state=\"stable\"}",
+            "throughline_consumer_members{group=\"g\",state=\"stable\"}",
             1.0,
         ),
     ];
@@ -381,7 +381,7 @@ fn lag_gauges_appear_with_the_position_and_vanish_with_the_partition() {
     }
     let group = &snapshots.latest().groups[0];
     assert_eq!((&*group.group, group.topics[0].lag_records), ("g", 2));
-    let silent = "throughline_consumer_state{group=\"g\",state=\"silent\"}";
+    let silent = "throughline_consumer_members{group=\"g\",state=\"silent\"}";
     assert_eq!(bench.value(silent), Some(0.0));
     bench.take(vec![answered(now, "SyncGroup", assigned("g", &[]))]);
     bench.worker.tick(now);

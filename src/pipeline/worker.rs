@@ -275,6 +275,7 @@ impl Worker {
         gauges::groups(&groups, recorder, names);
         let readers = gauges::reader_table(self.engine.readers(now), names);
         gauges::readers(&readers, recorder);
+        gauges::skews(&self.engine.skews(), recorder, names);
         gauges::health(&health, recorder, names);
         gauges::own(&self.inventory.software(), recorder);
         if self.ticks.is_multiple_of(EXPIRE_TICKS) {

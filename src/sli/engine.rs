@@ -19,6 +19,7 @@ use super::{
     publish::Publishes,
     reading::Reading,
     sequences::Sequences,
+    skew::Skew,
     verdicts::{Out, Verdicts, latency},
 };
 use crate::event::{
@@ -58,6 +59,7 @@ pub struct Engine {
     pub(super) verdicts: Verdicts,
     publishes: Publishes,
     sequences: Sequences,
+    pub(super) skew: Skew,
     pub(super) losses: Losses,
     /// Something was missed, and what happened up to then says nothing of continuity.
     pub(super) doubt: Option<Instant>,
@@ -86,6 +88,7 @@ impl Engine {
             verdicts: Verdicts::default(),
             publishes: Publishes::default(),
             sequences: Sequences::default(),
+            skew: Skew::default(),
             losses: Losses::default(),
             doubt: None,
             availability: Availability::default(),
@@ -163,10 +166,12 @@ impl Engine {
         self.publishes.tick(&mut out);
         self.sequences.tick(now, out.sink);
         self.availability.tick(now.mono);
+        self.skew.tick(now.mono);
         drop_readings(&mut self.readings, revoked, &mut out);
         self.verdicts.expire(now.mono);
         self.groups.expire(now.mono);
         self.forget_idle(now);
+        self.look(now);
         self.kept_times = self.readings.values().map(|r| r.seen.kept()).sum();
         self.seen_batches = self.readings.values().map(|r| r.seen.len()).sum();
     }
@@ -222,6 +227,7 @@ impl Engine {
                     self.sequences
                         .take(produced, event.connection.id, event.at.mono);
                 }
+                self.skew.take(produced);
                 let mut out = Out {
                     verdicts: &mut self.verdicts,
                     sink,
@@ -239,6 +245,7 @@ impl Engine {
 
     fn topics(&mut self, topics: &[TopicSeen], now: Stamp, sink: &mut dyn Sink) {
         for topic in topics {
+            self.skew.described(topic);
             if topic.gone {
                 self.readings.retain(|(_, name, _), _| *name != topic.name);
                 self.health.remove(&topic.name);

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     headroom::Headroom,
+    progress::{Look, Progress},
     seen::{FirstAfter, Seen},
 };
 use crate::event::{DeliveredPart, Stamp};
@@ -43,6 +44,7 @@ pub(super) struct Reading {
     pub(super) committed: Option<i64>,
     pub(super) seen: Seen,
     pub(super) headroom: Headroom,
+    pub(super) progress: Progress,
     /// Records delivered.
     pub(super) delivered: u64,
     /// Connection that fetched it last.
@@ -125,6 +127,17 @@ impl Reading {
             committed,
             end,
             delivered: self.delivered,
+        })
+    }
+
+    /// What is known of it now, however long ago it was fetched; `None` where position or end is not known.
+    pub(super) fn look(&self, now: Instant, on_connection: Option<Instant>) -> Option<Look> {
+        let (committed, end) = (self.committed?, self.end?);
+        let fetched = self.fetched(on_connection)?;
+        Some(Look {
+            committed,
+            lag: self.records(committed, end),
+            fetched: now.saturating_duration_since(fetched),
         })
     }
 

@@ -5,4 +5,4 @@ mod delivery;
 mod lag;
 mod loss;
 mod publish;
-mod script;
+pub(super) mod script;

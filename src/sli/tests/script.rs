@@ -350,7 +350,7 @@ pub(super) fn answer(facts: Facts) -> Answer {
     }
 }
 
-pub(super) fn produced(acks: i16, parts: Vec<ProducedPart>) -> Produced {
+pub(in crate::sli) fn produced(acks: i16, parts: Vec<ProducedPart>) -> Produced {
     Produced {
         acks,
         transactional: false,
@@ -437,7 +437,7 @@ pub(super) fn sequence(epoch: i16, base_sequence: i32) -> Option<ProducerSequenc
     })
 }
 
-pub(super) fn sent(
+pub(in crate::sli) fn sent(
     records: u64,
     sequence: Option<ProducerSequence>,
     outcome: PublishOutcome,
