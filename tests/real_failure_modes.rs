@@ -608,3 +608,65 @@ fn nothing_is_raised(stage: &Stage) {
         assert!(partitions == 0.0, "{partitions} partitions {state}");
     }
 }
+
+/// A replica that had fallen behind becomes leader: what the group had read beyond it is gone.
+#[test]
+fn records_that_an_unclean_election_cut_off() {
+    const KEPT: usize = 100;
+    const CUT: usize = 50;
+    let mut kafka = Kafka::start(KafkaSpec::new(Version::V4_4_0).brokers(3));
+    kafka.admin(
+        "create-topic --topic cut --partitions 1 --replication 2 --config min.insync.replicas=1 \
+         --config unclean.leader.election.enable=true",
+    );
+    let described = kafka.admin("describe-topic --topic cut").remove(0);
+    let node = |value: &Value| {
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        id.expect("a node")
+    };
+    let leader = node(&described["leader"]);
+    let replicas = described["replicas"].as_array().expect("two replicas");
+    let follower = replicas.iter().map(node).find(|id| *id != leader);
+    let follower = follower.expect("two replicas");
+    let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext)).mode("observe");
+    let sidecar = Throughline::start(spec);
+    let bootstrap = sidecar.bootstrap();
+    let begin = |line: &str| {
+        let line = format!("{line} --bootstrap {bootstrap} --topic cut");
+        Client::Java.start(&line.split_whitespace().collect::<Vec<_>>())
+    };
+    let write = |first: usize, count: usize| {
+        let more = format!("produce --partitions 1 --first {first} --count {count}");
+        let output = begin(&more).finish(LIMIT);
+        assert_eq!(output.of_type("ack").count(), count, "{:?}", output.lines);
+    };
+    let consumer = begin("consume --group cut");
+    let has_read = |count: usize| {
+        consumer.wait_for("the records so far", LIMIT, |lines| {
+            let records = lines.iter().filter(|line| line["type"] == "record").count();
+            (records >= count).then_some(())
+        });
+    };
+    write(0, KEPT);
+    has_read(KEPT);
+    kafka.stop(follower);
+    write(KEPT, CUT);
+    has_read(KEPT + CUT);
+    kafka.kill(leader);
+    kafka.restart(follower);
+    let labels = |reason: &'static str| [("topic", "cut"), ("group", "cut"), ("reason", reason)];
+    let truncated = labels("truncated");
+    let figure = || sidecar.metrics().sum(LOST, &truncated);
+    poll_until("the truncation is counted", LIMIT, || {
+        (figure() > 0.0).then_some(())
+    });
+    // What is written now takes the numbers of what is gone.
+    write(KEPT, 10);
+    has_read(KEPT + CUT + 10);
+    let metrics = sidecar.metrics();
+    assert_eq!(metrics.sum(LOST, &truncated), CUT as f64);
+    assert_eq!(metrics.sum(LOST, &labels("retention")), 0.0);
+    assert_eq!(metrics.sum(LOST, &labels("out_of_range")), 0.0);
+    consumer.leave(LIMIT);
+    sidecar.terminate();
+}

@@ -29,6 +29,7 @@ use throughline::{
         endpoints::{self, Endpoints, TrailerKind, neutralise_trailer, rewrite_trailer},
         messages::{
             api_versions::{ApiVersionsRequest, ApiVersionsResponse, cap_max},
+            epochs::OffsetForLeaderEpochResponse,
             fetch::{FetchRequest, ShareRequest},
             group::{
                 GroupHeartbeatRequest, GroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
@@ -203,6 +204,9 @@ fn read_response(key: ApiKey, body: &[u8], version: i16) {
         }
         ApiKey::SASL_HANDSHAKE => SaslHandshakeResponse::read(body, version).map(drop),
         ApiKey::SASL_AUTHENTICATE => SaslAuthenticateResponse::read(body, version).map(drop),
+        ApiKey::OFFSET_FOR_LEADER_EPOCH => {
+            OffsetForLeaderEpochResponse::read(body, version).map(drop)
+        }
         ApiKey::API_VERSIONS => ApiVersionsResponse::read(body, version).map(|_| {
             let capped = cap_max(body, version, |_| Some(3)).unwrap();
             assert!(capped.is_none_or(|capped| capped.len() == body.len()));
@@ -236,7 +240,7 @@ const REQUESTS: [&str; 19] = [
     "AddOffsetsToTxnRequest",
 ];
 
-const RESPONSES: [&str; 26] = [
+const RESPONSES: [&str; 27] = [
     "MetadataResponse",
     "FindCoordinatorResponse",
     "DescribeClusterResponse",
@@ -249,6 +253,7 @@ const RESPONSES: [&str; 26] = [
     "TxnOffsetCommitResponse",
     "OffsetFetchResponse",
     "ListOffsetsResponse",
+    "OffsetForLeaderEpochResponse",
     "JoinGroupResponse",
     "SyncGroupResponse",
     "HeartbeatResponse",

@@ -25,6 +25,7 @@ use throughline::kafka::wire::{
     error_code,
     messages::{
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
+        epochs::{EpochEnd, OffsetForLeaderEpochResponse},
         fetch::{FetchPartition, FetchRequest, ShareRequest},
         group::{
             GroupHeartbeatRequest, GroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
@@ -484,6 +485,30 @@ fn newer_group_heartbeats_read_as_the_schema_writes_them() {
 }
 
 #[test]
+fn ends_of_epochs_read_as_the_schema_writes_them() {
+    every(
+        "OffsetForLeaderEpochResponse",
+        known::<theirs::OffsetForLeaderEpochResponse>(),
+        |body, version, v| {
+            let read = OffsetForLeaderEpochResponse::read(body, version).unwrap();
+            assert_eq!(read.throttle_ms, num(v, "ThrottleTimeMs"));
+            assert_eq!(read.topics.len(), list(v, "Topics").len());
+            for (read, v) in read.topics.iter().zip(list(v, "Topics")) {
+                assert_eq!(read.partitions.len(), list(v, "Partitions").len());
+                for (read, v) in read.partitions.iter().zip(list(v, "Partitions")) {
+                    let expected = EpochEnd {
+                        partition: n(v, "Partition"),
+                        error_code: n(v, "ErrorCode"),
+                        end_offset: n(v, "EndOffset"),
+                    };
+                    assert_eq!(*read, expected);
+                }
+            }
+        },
+    );
+}
+
+#[test]
 fn authentication_reads_as_the_schema_writes_it() {
     every(
         "SaslHandshakeRequest",
@@ -660,6 +685,10 @@ fn outcomes_are_the_worst_error_of_the_whole_response() {
         (
             "StreamsGroupHeartbeatResponse",
             ApiKey::STREAMS_GROUP_HEARTBEAT,
+        ),
+        (
+            "OffsetForLeaderEpochResponse",
+            ApiKey::OFFSET_FOR_LEADER_EPOCH,
         ),
         ("SaslHandshakeResponse", ApiKey::SASL_HANDSHAKE),
         ("SaslAuthenticateResponse", ApiKey::SASL_AUTHENTICATE),

@@ -21,6 +21,9 @@ pub enum Facts {
     Settled(Settled),
     /// A group asked how far it had got.
     Positions(Positions),
+    /// A consumer asked, after a change of leader, where the records end that it has read of: (topic, partition, offset behind
+    /// them; negative where that is not known).
+    EpochEnds(Vec<(Name, i32, i64)>),
     /// A transaction is over.
     TransactionEnded {
         /// Its producer.

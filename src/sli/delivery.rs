@@ -197,6 +197,35 @@ impl Engine {
         }
     }
 
+    /// A consumer was told where what it has read ends.
+    pub(super) fn epoch_ends(
+        &mut self,
+        ends: &[(Name, i32, i64)],
+        event: &Event,
+        sink: &mut dyn Sink,
+    ) {
+        if !self.is_continuous(event.at) {
+            return;
+        }
+        for (topic, partition, end) in ends {
+            let group = self.members.group_of(&event.client, topic, *partition);
+            let key: ReadingKey = (group, Arc::clone(topic), *partition);
+            // Who reads for no group, or for one of several, has no reading.
+            let Some(reading) = self.readings.get(&key) else {
+                continue;
+            };
+            let (group, topic, _) = &key;
+            if let Some((reason, count)) = self.losses.ends(&key, *end, reading.committed) {
+                sink.record(Measure::Lost(Loss::Records {
+                    topic,
+                    group,
+                    reason,
+                    count,
+                }));
+            }
+        }
+    }
+
     #[allow(
         clippy::too_many_arguments,
         reason = "one call site; a struct would only rename them"

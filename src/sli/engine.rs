@@ -237,6 +237,7 @@ impl Engine {
             }
             Facts::Delivered(delivered) => self.delivered(delivered, event, examiner, sink),
             Facts::Settled(settled) => self.settled(settled, event, sink),
+            Facts::EpochEnds(ends) => self.epoch_ends(ends, event, sink),
             Facts::Positions(positions) => self.positions(positions, event),
             Facts::Membership(membership) => self.membership(membership, event, sink),
             Facts::Topics(topics) => self.topics(topics, event.at, sink),

@@ -2,11 +2,12 @@
 //!
 //! Only what the wire proves is counted. The proof begins with OFFSET_OUT_OF_RANGE to a fetch at the group's own position (the one it
 //! committed, or the one behind what it was delivered) and ends with the next answer, which shows where the group went on and
-//! where the log begins and ends. What a program skips by seeking, holes inside and between batches (compaction, markers, aborted
+//! where the log begins and ends. A consumer that asks after a change of leader where its records end is told of a truncation before
+//! that. What a program skips by seeking, holes inside and between batches (compaction, markers, aborted
 //! records) and positions that are nobody's are no loss here. Counts are offsets: markers and compacted records in the range
 //! are in them. Must not look at record contents, nor guess a number.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use super::engine::{MAX_READINGS, ReadingKey};
 use crate::event::{DeliveredPart, Name};
@@ -80,6 +81,8 @@ struct Course {
     broken_at: Option<i64>,
     /// Offsets below it are counted already.
     counted_to: i64,
+    /// Where the log was found to be cut off, until the group reads on.
+    cut_at: Option<i64>,
 }
 
 /// Losses of one kind.
@@ -95,11 +98,13 @@ impl Course {
         if let Some(error) = &part.error {
             if error.name == OUT_OF_RANGE {
                 let own = self.next == Some(asked) || committed == Some(asked);
-                self.broken_at = own.then_some(asked);
+                // Of a log that is known to be cut off it says nothing new.
+                self.broken_at = (own && self.cut_at.is_none()).then_some(asked);
                 self.next = None;
             }
             return [None; 2];
         }
+        self.cut_at = None;
         let last = part.batches.last();
         let end = last.map_or(asked, |batch| batch.last_offset.saturating_add(1));
         self.next = Some(end.max(asked));
@@ -108,6 +113,19 @@ impl Course {
             Some(position) if position > asked => self.back(position, part),
             _ => [None; 2],
         }
+    }
+
+    /// What the group has read ends here, says the leader of now.
+    fn ends(&mut self, end: i64, committed: Option<i64>) -> Option<Lost> {
+        let position = self.next.or(committed)?;
+        if end < 0 || end >= position || self.cut_at == Some(end) {
+            return None;
+        }
+        *self = Self {
+            cut_at: Some(end),
+            ..Self::default()
+        };
+        lost(LossReason::Truncated, position.saturating_sub(end))
     }
 
     /// The group went on behind its position.
@@ -172,14 +190,30 @@ impl Losses {
         } else if let Some(course) = self.courses.get_mut(key) {
             course.answered(part, committed)
         } else if room {
-            let (group, topic, partition) = key;
-            let key = (Arc::clone(group), Arc::clone(topic), *partition);
-            let course = self.courses.entry(key).or_default();
+            let course = self.courses.entry(key.clone()).or_default();
             course.answered(part, committed)
         } else {
             [None; 2]
         };
         losses.into_iter().flatten()
+    }
+
+    /// A member of the group was told where what it has read ends.
+    pub(super) fn ends(
+        &mut self,
+        key: &ReadingKey,
+        end: i64,
+        committed: Option<i64>,
+    ) -> Option<Lost> {
+        if let Some(course) = self.courses.get_mut(key) {
+            return course.ends(end, committed);
+        }
+        let mut course = Course::default();
+        let lost = course.ends(end, committed)?;
+        if self.courses.len() < MAX_READINGS {
+            self.courses.insert(key.clone(), course);
+        }
+        Some(lost)
     }
 
     /// A topic was deleted.

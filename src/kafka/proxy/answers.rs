@@ -25,6 +25,7 @@ use crate::{
         error::Result,
         error_code,
         messages::{
+            epochs::OffsetForLeaderEpochResponse,
             group::{GroupHeartbeatResponse, JoinGroupResponse, SyncGroupResponse},
             offsets::{OffsetCommitResponse, OffsetFetchResponse},
             outcome,
@@ -118,6 +119,10 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
         ApiKey::DESCRIBE_TOPIC_PARTITIONS => Detail::Facts(topics(
             context,
             &endpoints::describe_topic_partitions(body, version)?.topics,
+        )),
+        ApiKey::OFFSET_FOR_LEADER_EPOCH => Detail::Facts(epoch_ends(
+            context,
+            &OffsetForLeaderEpochResponse::read(body, version)?,
         )),
         ApiKey::SASL_HANDSHAKE => {
             sasl_handshake(
@@ -238,6 +243,17 @@ fn positions(context: &Context, pending: &Pending, response: &OffsetFetchRespons
         Some(group) => Facts::Positions(Positions { group, parts }),
         None => Facts::None,
     }
+}
+
+fn epoch_ends(context: &Context, response: &OffsetForLeaderEpochResponse<'_>) -> Facts {
+    let mut ends = Vec::new();
+    for topic in &response.topics {
+        let name = context.shared.topics.resolve(topic.topic);
+        for end in topic.partitions.iter().filter(|p| p.error_code == 0) {
+            ends.push((Arc::clone(&name), end.partition, end.end_offset));
+        }
+    }
+    Facts::EpochEnds(ends)
 }
 
 /// Reports a Metadata response.

@@ -108,20 +108,22 @@ pub const fn of(api: ApiKey) -> Policy {
         | ApiKey::END_TXN
         | ApiKey::SASL_HANDSHAKE
         | ApiKey::SASL_AUTHENTICATE => observed(0),
-        ApiKey::INIT_PRODUCER_ID | ApiKey::ADD_PARTITIONS_TO_TXN | ApiKey::ADD_OFFSETS_TO_TXN => {
-            answer_only(Decode::Observed, false)
-        }
+        ApiKey::INIT_PRODUCER_ID
+        | ApiKey::OFFSET_FOR_LEADER_EPOCH
+        | ApiKey::ADD_PARTITIONS_TO_TXN
+        | ApiKey::ADD_OFFSETS_TO_TXN => answer_only(Decode::Observed, false),
         _ => OPAQUE,
     }
 }
 
 /// What a broker may refuse a client for want of rights, as far as it is seen: the API, and the resource (in lower case) that the
 /// error names. By the authorization table of Kafka's documentation.
-pub const REFUSABLE: [(ApiKey, &[&str]); 20] = [
+pub const REFUSABLE: [(ApiKey, &[&str]); 21] = [
     (ApiKey::PRODUCE, &["topic", "transactional_id", "cluster"]),
     (ApiKey::FETCH, &["topic"]),
     (ApiKey::METADATA, &["topic"]),
     (ApiKey::DESCRIBE_TOPIC_PARTITIONS, &["topic"]),
+    (ApiKey::OFFSET_FOR_LEADER_EPOCH, &["topic"]),
     (ApiKey::OFFSET_COMMIT, &["group", "topic"]),
     (ApiKey::OFFSET_FETCH, &["group", "topic"]),
     (ApiKey::FIND_COORDINATOR, &["group", "transactional_id"]),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::script::{Script, batch, failure, part, sent, sequence};
 use crate::{
-    event::{DeliveredPart, FaultClass, PublishOutcome},
+    event::{DeliveredPart, Facts, FaultClass, PublishOutcome},
     sli::{GAP_DEADLINE, GONE_AFTER, MAX_RUNS},
 };
 
@@ -322,6 +322,40 @@ fn what_lies_between_an_out_of_range_position_and_where_the_group_goes_on_is_los
         script.fetch_part(30, answer(asked, start, end));
         assert_eq!(lost(&script), wanted, "{what}");
     }
+}
+
+#[test]
+fn a_consumer_that_is_told_that_its_records_are_gone_has_lost_them_once() {
+    let ends = |script: &mut Script, ms, end| {
+        script.facts(ms, Facts::EpochEnds(vec![("t".into(), 0, end)]));
+    };
+    let mut script = reader(0);
+    script.fetch(10, 0, 150, vec![batch(0, 149, 0, 0)]);
+    for (what, end) in [
+        ("all are there", 150),
+        ("more than it has read", 160),
+        ("not known", -1),
+    ] {
+        ends(&mut script, 20, end);
+        assert_eq!(lost(&script), [], "{what}");
+    }
+    ends(&mut script, 30, 100);
+    ends(&mut script, 31, 100);
+    assert_eq!(lost(&script), [("truncated", 50)]);
+    // It goes on where the log ends now, and once more loses what it reads.
+    script.fetch(40, 100, 120, vec![batch(100, 119, 0, 0)]);
+    ends(&mut script, 50, 110);
+    assert_eq!(lost(&script), [("truncated", 60)]);
+    // One that was away stands where it committed.
+    let mut script = reader(150);
+    ends(&mut script, 10, 100);
+    script.fetch_part(20, out_of_range(150));
+    script.fetch_part(30, answer(100, 0, 100));
+    assert_eq!(lost(&script), [("truncated", 50)], "not twice");
+    // A reader of no group has no position of a group.
+    let mut script = Script::new();
+    ends(&mut script, 10, 100);
+    assert_eq!(lost(&script), []);
 }
 
 #[test]
