@@ -155,6 +155,44 @@ fn records_that_retention_deleted_before_the_group_came_back() {
     stage.sidecar.terminate();
 }
 
+/// Whatever library the program uses: each finds out in its own way that its position is gone.
+#[test]
+fn records_that_retention_deleted_whatever_the_client() {
+    const GONE: i64 = 50;
+    let stage = Stage::start();
+    for client in [
+        Client::Librdkafka,
+        Client::FranzGo,
+        Client::Sarama,
+        Client::KafkaPython,
+        Client::KafkaJs,
+    ] {
+        let topic = format!("overtaken-{}", client.name());
+        stage.kafka.create_topic(&topic, 1);
+        let at = ["--bootstrap", &stage.bootstrap, "--topic", &topic];
+        let reading = |until: &str| {
+            let more = ["consume", "--group", &topic, "--until", until];
+            client.run(&[&more[..], &at].concat())
+        };
+        stage.run("produce", &topic, "--count 100 --partitions 1");
+        reading("30");
+        let committed = stage.kafka.offsets(&topic, &topic)[0].0;
+        stage.run("produce", &topic, "--count 100 --partitions 1");
+        let start = committed + GONE;
+        stage.kafka.admin(&format!(
+            "delete-records --topic {topic} --partition 0 --before {start}"
+        ));
+        let again = reading(&(200 - start).to_string());
+        let first = again.records().first().map(|record| record.offset);
+        assert_eq!(first, Some(start), "{topic}");
+        let read = [("topic", topic.as_str()), ("group", topic.as_str())];
+        stage.settles_at(LOST, &read, GONE as f64);
+        let labels = [read[0], read[1], ("reason", "retention")];
+        stage.settles_at(LOST, &labels, GONE as f64);
+    }
+    stage.sidecar.terminate();
+}
+
 /// Retention that comes nearer to a group that does not commit is announced.
 #[test]
 fn retention_that_is_about_to_overtake_a_group() {

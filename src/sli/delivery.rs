@@ -138,6 +138,7 @@ impl Engine {
         if followed {
             self.group_known(&key.0, event.at, sink);
         }
+        let missed = self.doubt;
         let first_sight = !self.readings.contains_key(&key);
         if let Some(reading) = followed.then(|| self.reading(&key)).flatten() {
             reading.answered(part, delivered.read_committed, event.at);
@@ -149,7 +150,7 @@ impl Engine {
             if part.error.is_none() {
                 reading.seen.fetched(part.asked, &part.batches);
             }
-            let committed = reading.committed;
+            let committed = reading.position_since(missed);
             reading
                 .headroom
                 .answered(part.log_start, committed, event.at.mono);
@@ -215,7 +216,8 @@ impl Engine {
                 continue;
             };
             let (group, topic, _) = &key;
-            if let Some((reason, count)) = self.losses.ends(&key, *end, reading.committed) {
+            let committed = reading.position_since(self.doubt);
+            if let Some((reason, count)) = self.losses.ends(&key, *end, committed) {
                 sink.record(Measure::Lost(Loss::Records {
                     topic,
                     group,

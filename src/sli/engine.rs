@@ -158,6 +158,7 @@ impl Engine {
     pub fn tick(&mut self, now: Stamp, sink: &mut dyn Sink) {
         self.start(now, sink);
         let revoked = self.members.tick(now.mono);
+        self.losses.left(&revoked);
         let mut out = Out {
             verdicts: &mut self.verdicts,
             sink,
@@ -359,6 +360,7 @@ impl Engine {
     }
 
     fn revoke(&mut self, revoked: Revoked, now: Stamp, sink: &mut dyn Sink) {
+        self.losses.left(&revoked);
         let mut out = Out {
             verdicts: &mut self.verdicts,
             sink,

@@ -3,9 +3,9 @@
 //! Only what the wire proves is counted. The proof begins with OFFSET_OUT_OF_RANGE to a fetch at the group's own position (the one it
 //! committed, or the one behind what it was delivered) and ends with the next answer, which shows where the group went on and
 //! where the log begins and ends. A consumer that asks after a change of leader where its records end is told of a truncation before
-//! that. What a program skips by seeking, holes inside and between batches (compaction, markers, aborted
-//! records) and positions that are nobody's are no loss here. Counts are offsets: markers and compacted records in the range
-//! are in them. Must not look at record contents, nor guess a number.
+//! that, and one that asks for the first record there is, which lies behind the group's position, proves what was deleted. What a
+//! program skips by seeking, holes inside and between batches (compaction, markers, aborted records) and positions that are
+//! nobody's are no loss here. Counts are offsets: markers and compacted records in the range are in them. Must not look at record contents, nor guess a number.
 
 use std::collections::HashMap;
 
@@ -105,19 +105,28 @@ impl Course {
             return [None; 2];
         }
         self.cut_at = None;
+        let position = self.next.max(committed);
         let last = part.batches.last();
         let end = last.map_or(asked, |batch| batch.last_offset.saturating_add(1));
         self.next = Some(end.max(asked));
         match self.broken_at.take() {
             Some(position) if position < asked => self.forward(position, asked, part.log_start),
             Some(position) if position > asked => self.back(position, part),
-            _ => [None; 2],
+            Some(_) => [None; 2],
+            // Some clients look where the log begins before they fetch, and a program may seek there: the group goes on with the
+            // first record there is, and what lay before it is gone.
+            None => match position {
+                Some(position) if asked == part.log_start && position < asked => {
+                    self.forward(position, asked, part.log_start)
+                }
+                _ => [None; 2],
+            },
         }
     }
 
     /// What the group has read ends here, says the leader of now.
     fn ends(&mut self, end: i64, committed: Option<i64>) -> Option<Lost> {
-        let position = self.next.or(committed)?;
+        let position = self.next.max(committed)?;
         if end < 0 || end >= position || self.cut_at == Some(end) {
             return None;
         }
@@ -214,6 +223,15 @@ impl Losses {
             self.courses.insert(key.clone(), course);
         }
         Some(lost)
+    }
+
+    /// Partitions that nobody of this pod reads for the group any more: others may, so what is known of the position does not hold.
+    pub(super) fn left(&mut self, revoked: &[ReadingKey]) {
+        for key in revoked {
+            if let Some(course) = self.courses.get_mut(key) {
+                (course.next, course.broken_at) = (None, None);
+            }
+        }
     }
 
     /// A topic was deleted.

@@ -91,6 +91,12 @@ impl Reading {
         self.told = Some(now);
     }
 
+    /// The position, where it was told after `missed`: what was dropped up to then may have moved it.
+    pub(super) fn position_since(&self, missed: Option<Instant>) -> Option<i64> {
+        let fresh = |missed| self.told.is_some_and(|told| told > missed);
+        self.committed.filter(|_| missed.is_none_or(fresh))
+    }
+
     /// When the position was last told.
     pub(super) fn told(&self) -> Option<Instant> {
         self.told

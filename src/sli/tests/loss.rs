@@ -385,6 +385,49 @@ fn a_seek_to_where_the_group_never_was_loses_nothing() {
 }
 
 #[test]
+fn a_client_that_looks_where_the_log_begins_before_it_fetches_has_lost_what_lay_before() {
+    let mut script = reader(10);
+    script.fetch_part(10, answer(60, 60, 100));
+    script.fetch_part(20, answer(60, 60, 100));
+    assert_eq!(lost(&script), [("retention", 50)]);
+    // A seek to the beginning of a log that begins before the position, or to its end, loses nothing.
+    for (asked, start) in [(5, 5), (100, 60)] {
+        let mut script = reader(10);
+        script.fetch_part(10, answer(asked, start, 100));
+        assert_eq!(lost(&script), [], "{asked}");
+    }
+    // Nor does a reader that never had a position.
+    let mut script = Script::new();
+    script.assign(0, "g", 1, &[0]);
+    script.position(1, "g", None);
+    script.fetch_part(10, answer(60, 60, 100));
+    assert_eq!(lost(&script), []);
+}
+
+#[test]
+fn what_another_pod_read_meanwhile_is_not_lost() {
+    let mut script = reader(0);
+    script.fetch(10, 0, 20, vec![batch(0, 9, 0, 0)]);
+    script.assign(20, "g", 2, &[]);
+    // Somebody else reads up to 900, and everything before is deleted; then the partition comes back.
+    script.assign(30, "g", 3, &[0]);
+    script.position(31, "g", Some(900));
+    script.fetch_part(40, answer(900, 900, 900));
+    script.facts(50, Facts::EpochEnds(vec![("t".into(), 0, 900)]));
+    assert_eq!(lost(&script), []);
+    script.fetch(60, 900, 950, vec![batch(900, 949, 0, 0)]);
+    script.assign(70, "g", 4, &[]);
+    script.assign(80, "g", 5, &[0]);
+    script.position(81, "g", Some(920));
+    script.facts(90, Facts::EpochEnds(vec![("t".into(), 0, 930)]));
+    assert_eq!(
+        lost(&script),
+        [],
+        "cut off while another one read: it was told"
+    );
+}
+
+#[test]
 fn holes_of_compaction_and_batches_before_the_offset_asked_are_no_loss() {
     let mut script = reader(5);
     script.fetch(10, 5, 100, vec![batch(0, 9, 0, 0), batch(40, 60, 0, 0)]);
@@ -434,8 +477,12 @@ fn fetches_of_no_group_lose_nothing_and_drops_end_what_was_known() {
     script.fetch_part(10, out_of_range(10));
     let missed = script.at(15);
     script.engine.missed(missed);
-    script.fetch_part(20, answer(60, 60, 100));
-    assert_eq!(lost(&script), []);
+    script.facts(20, Facts::EpochEnds(vec![("t".into(), 0, 5)]));
+    script.fetch_part(21, answer(60, 60, 100));
+    assert_eq!(lost(&script), [], "a commit may have been among them");
+    script.position(30, "g", Some(70));
+    script.fetch_part(40, answer(80, 80, 100));
+    assert_eq!(lost(&script), [("retention", 10)], "told since");
 }
 
 #[test]
