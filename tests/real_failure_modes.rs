@@ -600,6 +600,16 @@ fn a_healthy_run_with_a_rolling_restart_raises_nothing() {
     let ok = [("group", "rolling"), ("state", "ok")];
     stage.settles_at("throughline_consumer_state", &ok, 6.0);
     stage.settles_at("throughline_consumer_lag_drain_seconds", &labels, 0.0);
+    let body = stage.sidecar.get("/api/v1/groups").body;
+    let groups: Value = serde_json::from_str(&body).expect("JSON");
+    let groups = groups.as_array().cloned().unwrap_or_default();
+    let group = groups.iter().find(|one| one["group"] == "rolling");
+    let topic = group.map(|group| &group["topics"][0]);
+    assert_eq!(
+        topic.map(|t| &t["states"]),
+        Some(&json!({"ok": 6})),
+        "{body}"
+    );
     nothing_is_raised(&stage);
     // Each of three joins, each of three restarts a leave and a join: no storm.
     let rounds = stage.figure("throughline_rebalances_total", &labels[1..]);

@@ -86,6 +86,8 @@ fn schemas() -> Value {
         "GroupTopic": {"type": "object", "properties": {
             "topic": text, "partitions": whole, "lag_records": whole, "lag_seconds_lower": number,
             "lag_seconds_upper": maybe, "lag_age_seconds": number,
+            "states": {"type": "object", "additionalProperties": whole}, "drain_seconds": maybe,
+            "time_to_loss_seconds": maybe,
             "positions": {"type": "array", "items": {"$ref": "#/components/schemas/Position"}},
         }},
         "Position": {"type": "object", "properties": {

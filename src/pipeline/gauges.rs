@@ -159,6 +159,15 @@ pub(super) fn reader_table(readers: ReaderTable, names: &mut Names) -> ReaderTab
     table
 }
 
+/// Adds what is known of readers to their lags.
+pub(super) fn describe(lags: &mut LagTable, readers: &ReaderTable) {
+    for (key, row) in lags {
+        if let Some(status) = readers.get(key) {
+            row.describe(status);
+        }
+    }
+}
+
 /// Sets what is known of groups by topic.
 pub(super) fn readers(table: &ReaderTable, recorder: &mut Recorder) {
     let rows = || table.iter().map(|((t, g), row)| ([&**t, &**g], row));

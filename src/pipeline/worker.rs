@@ -270,11 +270,12 @@ impl Worker {
         let groups = self.engine.groups(now);
         let health = self.engine.health();
         let (recorder, names) = (&mut self.recorder, &mut self.names);
-        let table = gauges::lag_table(&lags, names);
+        let mut table = gauges::lag_table(&lags, names);
         gauges::lag(&table, &lags, self.partitions, recorder, names);
         gauges::groups(&groups, recorder, names);
         let readers = gauges::reader_table(self.engine.readers(now), names);
         gauges::readers(&readers, recorder);
+        gauges::describe(&mut table, &readers);
         gauges::skews(&self.engine.skews(), recorder, names);
         gauges::health(&health, recorder, names);
         gauges::own(&self.inventory.software(), recorder);

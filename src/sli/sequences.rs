@@ -108,6 +108,14 @@ impl Producer {
     }
 
     fn attempt(&mut self, run: Run, outcome: &PublishOutcome, now: Instant) {
+        if self
+            .reached
+            .first()
+            .is_some_and(|first| run.to < first.from)
+        {
+            // From before this sidecar looked, or numbered anew under the same epoch, as old brokers make clients do.
+            return;
+        }
         match outcome {
             outcome if reached(outcome) => self.reach(run),
             PublishOutcome::Failed(failure) => {

@@ -53,6 +53,16 @@ fn rows() -> Vec<(&'static str, Vec<Attempt>, u64)> {
             vec![(0, 700, 5, OK), (0, 705, 5, OK)],
             0,
         ),
+        (
+            "numbered anew, below what was seen first",
+            vec![
+                (0, 700, 5, OK),
+                (0, 0, 5, OK),
+                (0, 5, 5, OK),
+                (0, 705, 5, OK),
+            ],
+            0,
+        ),
         ("a jump", vec![(0, 0, 5, OK), (0, 9, 5, OK)], 1),
         (
             "two jumps",
