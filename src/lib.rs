@@ -10,6 +10,7 @@ pub mod trace;
 
 pub mod event;
 
+pub mod audit;
 pub mod lineage;
 pub mod span;
 

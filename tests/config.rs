@@ -218,7 +218,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
             "t.yaml:4: log: given twice, first at t.yaml:1",
             "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
-            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, schema, otlp, objectives, metrics, names, limits, proxy, admin, log, \
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, schema, otlp, objectives, metrics, names, limits, proxy, admin, audit, log, \
              drain_timeout_seconds",
         ],
     ),

@@ -29,6 +29,7 @@ use throughline::{
         endpoints::{self, Endpoints, TrailerKind, neutralise_trailer, rewrite_trailer},
         messages::{
             api_versions::{ApiVersionsRequest, ApiVersionsResponse, cap_max},
+            epochs::OffsetForLeaderEpochResponse,
             fetch::{FetchRequest, ShareRequest},
             group::{
                 GroupHeartbeatRequest, GroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
@@ -40,7 +41,9 @@ use throughline::{
                 TxnOffsetCommitRequest,
             },
             outcome,
-            sasl::{SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse},
+            sasl::{
+                SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, claimed_name,
+            },
             transactions::{
                 AddOffsetsToTxnRequest, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
                 InitProducerIdResponse,
@@ -157,6 +160,9 @@ fn read_request(key: ApiKey, body: &[u8], version: i16) {
             GroupHeartbeatRequest::read(key, body, version).map(drop)
         }
         ApiKey::SASL_HANDSHAKE => SaslHandshakeRequest::read(body, version).map(drop),
+        ApiKey::SASL_AUTHENTICATE => claimed_name(body, version, "PLAIN")
+            .and_then(|_| claimed_name(body, version, "SCRAM-SHA-256"))
+            .map(drop),
         ApiKey::API_VERSIONS => ApiVersionsRequest::read(body, version).map(drop),
         ApiKey::INIT_PRODUCER_ID => InitProducerIdRequest::read(body, version).map(drop),
         ApiKey::END_TXN => EndTxnRequest::read(body, version).map(drop),
@@ -198,6 +204,9 @@ fn read_response(key: ApiKey, body: &[u8], version: i16) {
         }
         ApiKey::SASL_HANDSHAKE => SaslHandshakeResponse::read(body, version).map(drop),
         ApiKey::SASL_AUTHENTICATE => SaslAuthenticateResponse::read(body, version).map(drop),
+        ApiKey::OFFSET_FOR_LEADER_EPOCH => {
+            OffsetForLeaderEpochResponse::read(body, version).map(drop)
+        }
         ApiKey::API_VERSIONS => ApiVersionsResponse::read(body, version).map(|_| {
             let capped = cap_max(body, version, |_| Some(3)).unwrap();
             assert!(capped.is_none_or(|capped| capped.len() == body.len()));
@@ -209,7 +218,7 @@ fn read_response(key: ApiKey, body: &[u8], version: i16) {
     };
 }
 
-const REQUESTS: [&str; 18] = [
+const REQUESTS: [&str; 19] = [
     "ProduceRequest",
     "FetchRequest",
     "ShareFetchRequest",
@@ -224,13 +233,14 @@ const REQUESTS: [&str; 18] = [
     "ConsumerGroupHeartbeatRequest",
     "ShareGroupHeartbeatRequest",
     "SaslHandshakeRequest",
+    "SaslAuthenticateRequest",
     "ApiVersionsRequest",
     "InitProducerIdRequest",
     "EndTxnRequest",
     "AddOffsetsToTxnRequest",
 ];
 
-const RESPONSES: [&str; 26] = [
+const RESPONSES: [&str; 27] = [
     "MetadataResponse",
     "FindCoordinatorResponse",
     "DescribeClusterResponse",
@@ -243,6 +253,7 @@ const RESPONSES: [&str; 26] = [
     "TxnOffsetCommitResponse",
     "OffsetFetchResponse",
     "ListOffsetsResponse",
+    "OffsetForLeaderEpochResponse",
     "JoinGroupResponse",
     "SyncGroupResponse",
     "HeartbeatResponse",

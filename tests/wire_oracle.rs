@@ -25,6 +25,7 @@ use throughline::kafka::wire::{
     error_code,
     messages::{
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
+        epochs::{EpochEnd, OffsetForLeaderEpochResponse},
         fetch::{FetchPartition, FetchRequest, ShareRequest},
         group::{
             GroupHeartbeatRequest, GroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
@@ -37,7 +38,9 @@ use throughline::kafka::wire::{
         },
         outcome,
         requests::{MetadataTopics, api_versions_request, metadata_request},
-        sasl::{SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse},
+        sasl::{
+            SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, claimed_name,
+        },
         transactions::{
             AddOffsetsToTxnRequest, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
             InitProducerIdResponse,
@@ -482,6 +485,30 @@ fn newer_group_heartbeats_read_as_the_schema_writes_them() {
 }
 
 #[test]
+fn ends_of_epochs_read_as_the_schema_writes_them() {
+    every(
+        "OffsetForLeaderEpochResponse",
+        known::<theirs::OffsetForLeaderEpochResponse>(),
+        |body, version, v| {
+            let read = OffsetForLeaderEpochResponse::read(body, version).unwrap();
+            assert_eq!(read.throttle_ms, num(v, "ThrottleTimeMs"));
+            assert_eq!(read.topics.len(), list(v, "Topics").len());
+            for (read, v) in read.topics.iter().zip(list(v, "Topics")) {
+                assert_eq!(read.partitions.len(), list(v, "Partitions").len());
+                for (read, v) in read.partitions.iter().zip(list(v, "Partitions")) {
+                    let expected = EpochEnd {
+                        partition: n(v, "Partition"),
+                        error_code: n(v, "ErrorCode"),
+                        end_offset: n(v, "EndOffset"),
+                    };
+                    assert_eq!(*read, expected);
+                }
+            }
+        },
+    );
+}
+
+#[test]
 fn authentication_reads_as_the_schema_writes_it() {
     every(
         "SaslHandshakeRequest",
@@ -489,6 +516,14 @@ fn authentication_reads_as_the_schema_writes_it() {
         |body, version, v| {
             let read = SaslHandshakeRequest::read(body, version).unwrap();
             assert_eq!(Some(read.mechanism), text(v, "Mechanism"));
+        },
+    );
+    every(
+        "SaslAuthenticateRequest",
+        known::<theirs::SaslAuthenticateRequest>(),
+        |body, version, _| {
+            // Random bytes hold no name; that they are read at all is what is asked here.
+            assert_eq!(claimed_name(body, version, "GSSAPI"), Ok(None));
         },
     );
     every(
@@ -508,11 +543,13 @@ fn authentication_reads_as_the_schema_writes_it() {
         "SaslAuthenticateResponse",
         known::<theirs::SaslAuthenticateResponse>(),
         |body, version, v| {
+            let read = SaslAuthenticateResponse::read(body, version);
             let expected = SaslAuthenticateResponse {
                 error_code: n(v, "ErrorCode"),
+                is_last: read.is_ok_and(|read| read.is_last),
                 session_lifetime_ms: num(v, "SessionLifetimeMs").unwrap_or(0),
             };
-            assert_eq!(SaslAuthenticateResponse::read(body, version), Ok(expected));
+            assert_eq!(read, Ok(expected));
         },
     );
 }
@@ -648,6 +685,10 @@ fn outcomes_are_the_worst_error_of_the_whole_response() {
         (
             "StreamsGroupHeartbeatResponse",
             ApiKey::STREAMS_GROUP_HEARTBEAT,
+        ),
+        (
+            "OffsetForLeaderEpochResponse",
+            ApiKey::OFFSET_FOR_LEADER_EPOCH,
         ),
         ("SaslHandshakeResponse", ApiKey::SASL_HANDSHAKE),
         ("SaslAuthenticateResponse", ApiKey::SASL_AUTHENTICATE),

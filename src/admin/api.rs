@@ -86,6 +86,8 @@ fn schemas() -> Value {
         "GroupTopic": {"type": "object", "properties": {
             "topic": text, "partitions": whole, "lag_records": whole, "lag_seconds_lower": number,
             "lag_seconds_upper": maybe, "lag_age_seconds": number,
+            "states": {"type": "object", "additionalProperties": whole}, "drain_seconds": maybe,
+            "time_to_loss_seconds": maybe,
             "positions": {"type": "array", "items": {"$ref": "#/components/schemas/Position"}},
         }},
         "Position": {"type": "object", "properties": {
@@ -107,7 +109,13 @@ fn schemas() -> Value {
         }},
         "Client": {"type": "object", "properties": {
             "client": text, "software": text, "version": text, "connections": whole, "produces": texts,
-            "consumes": texts, "groups": texts, "mechanism": text, "last_seen_ms": whole,
+            "consumes": texts, "groups": texts, "mechanism": text, "principals": texts,
+            "failed_authentications": whole,
+            "refusals": {"type": "array", "items": {"$ref": "#/components/schemas/Refusal"}},
+            "first_seen_ms": whole, "last_seen_ms": whole,
+        }},
+        "Refusal": {"type": "object", "properties": {
+            "api": text, "resource": text, "name": maybe_text, "count": whole, "last_ms": whole,
         }},
         "Connection": {"type": "object", "properties": {
             "id": whole, "peer": text, "broker": text, "broker_address": text, "client": text,

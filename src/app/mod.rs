@@ -3,6 +3,7 @@
 //! The dataplane has `proxy.worker_threads` threads; everything that is telemetry has one thread of its own. Must not hold
 //! logic that a module could have.
 
+mod auditing;
 mod categories;
 mod check;
 mod control;

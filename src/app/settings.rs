@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     config::{
-        self, Always, Config, ContextConfig, ListenAddress, ListenHost, Mode, NameRule, OtlpConfig,
-        TlsConfig,
+        self, Always, AuditTarget, Config, ContextConfig, ListenAddress, ListenHost, Mode,
+        NameRule, OtlpConfig, TlsConfig,
     },
     event::{Category, Name},
-    export::otlp,
+    export::{lines, otlp},
     kafka::{
         dial::{
             HostPort, TlsSettings,
@@ -29,6 +29,7 @@ use crate::{
         proxy::settings::{
             InjectSettings, Limits, LineageSettings, Listen, Modes, Settings, TopicMode,
         },
+        wire::{api::ApiKey, messages::sasl::MECHANISMS, policy::REFUSABLE},
     },
     lineage::{self, BusinessId, BusinessIds},
     pipeline::{self, Fold},
@@ -344,6 +345,23 @@ pub(crate) fn keep(config: &Config) -> Keep {
     keep
 }
 
+fn refusable() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let each = |(api, resources): (ApiKey, &'static [&'static str])| {
+        resources
+            .iter()
+            .map(move |resource| (api.name(), *resource))
+    };
+    REFUSABLE.into_iter().flat_map(each)
+}
+
+/// Where the audit trail goes; `None` where nobody asked for one.
+pub(crate) fn audit(config: &Config) -> Option<lines::Target> {
+    config.audit.file.as_ref().map(|target| match target {
+        AuditTarget::Stdout => lines::Target::Stdout,
+        AuditTarget::File(path) => lines::Target::File(path.clone()),
+    })
+}
+
 /// Limits and labels of the pipeline.
 pub(crate) fn pipeline(config: &Config) -> pipeline::Settings {
     let fold = |rule: &NameRule| Fold {
@@ -358,6 +376,8 @@ pub(crate) fn pipeline(config: &Config) -> pipeline::Settings {
         always_examined: dead_letter_topics(config),
         partitions: config.metrics.partitions,
         names: config.names.iter().map(fold).collect(),
+        refusable: refusable().collect(),
+        mechanisms: MECHANISMS.to_vec(),
         ..pipeline::Settings::default()
     }
 }

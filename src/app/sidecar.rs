@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    auditing::Audit,
     control::Switches,
     diagnostics::Diagnostics,
     exporting::Exporting,
@@ -63,6 +64,8 @@ pub(crate) enum StartError {
     Otlp(OtlpError),
     /// The schema registry cannot be asked.
     Registry(RegistryError),
+    /// The file of the audit trail cannot be opened.
+    Audit(io::Error),
     /// A fault of this build.
     Catalogue(CatalogueError),
 }
@@ -89,6 +92,7 @@ impl fmt::Display for StartError {
             Self::Objectives(fault) => write!(f, "objectives: {fault}"),
             Self::Otlp(fault) => fault.fmt(f),
             Self::Registry(fault) => fault.fmt(f),
+            Self::Audit(fault) => write!(f, "audit.file: cannot be opened: {fault}"),
             Self::Catalogue(fault) => fault.fmt(f),
         }
     }
@@ -121,6 +125,7 @@ pub(crate) struct Sidecar {
     running: JoinHandle<()>,
     worker: JoinHandle<()>,
     exporting: Exporting,
+    audit: Audit,
     stop: watch::Sender<bool>,
 }
 
@@ -143,8 +148,7 @@ impl Sidecar {
         let (hot, mut worker) = piped(config, telemetry, engine, &metrics)?;
         let proxy_settings = settings::proxy(config).map_err(StartError::Tls)?;
         let (bootstrap, tls) = (proxy_settings.bootstrap.clone(), proxy_settings.tls.clone());
-        let shared = (Arc::clone(&modes), Arc::clone(&counters));
-        let proxy = Proxy::bind(proxy_settings, shared.0, shared.1, hot)
+        let proxy = Proxy::bind(proxy_settings, modes.clone(), counters.clone(), hot)
             .map_err(|source| StartError::app_listener(config, source))?;
         let (listen, handle) = (proxy.local_addresses(), proxy.handle());
         let (admin_listeners, admin) = admin_listeners(config)?;
@@ -182,6 +186,7 @@ impl Sidecar {
             diagnostics,
         )
         .map_err(StartError::Otlp)?;
+        let audit = Audit::start(config, &metrics, telemetry, &mut worker)?;
         let worker = telemetry.spawn(worker.run(until_true(stopped.clone())));
         let eye = watching::Watch {
             handle: handle.clone(),
@@ -204,6 +209,7 @@ impl Sidecar {
             running,
             worker,
             exporting,
+            audit,
             stop,
         })
     }
@@ -221,6 +227,7 @@ impl Sidecar {
         {
             tracing::warn!("telemetry did not finish in time; the last events are lost");
         }
+        self.audit.finish().await;
         self.exporting.finish().await;
     }
 }

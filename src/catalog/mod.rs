@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::event::{Event, EventKind, Facts, Name};
+use crate::event::{Answer, Event, EventKind, Facts, Name, ProducedPart, PublishOutcome, Refusal};
 
 /// Most connections listed.
 pub const MAX_CONNECTIONS: usize = 10_000;
@@ -19,6 +19,10 @@ pub const MAX_CONNECTIONS: usize = 10_000;
 pub const MAX_CLIENTS: usize = 1_000;
 /// Most topics, and most groups, remembered per client.
 pub const MAX_NAMES: usize = 200;
+/// Most principals remembered per client.
+pub const MAX_PRINCIPALS: usize = 16;
+/// Most refusals told apart per client; more are in the counters alone.
+pub const MAX_REFUSED: usize = 64;
 /// A client without a sign this long is forgotten.
 pub const CLIENT_IDLE: Duration = Duration::from_secs(3600);
 
@@ -64,8 +68,31 @@ pub struct ClientStatus {
     pub groups: BTreeSet<Name>,
     /// SASL mechanism it authenticated with, empty without.
     pub mechanism: &'static str,
+    /// Names that it claimed and that a broker accepted, where the mechanism carries them in clear.
+    pub principals: BTreeSet<Name>,
+    /// Authentications that a broker refused it.
+    pub failed_authentications: u64,
+    /// What it was refused for want of rights.
+    pub refusals: Vec<RefusalStatus>,
+    /// First sign, ms since the Unix epoch.
+    pub first_seen_ms: i64,
     /// Last sign, ms since the Unix epoch.
     pub last_seen_ms: i64,
+}
+
+/// What a client was refused for want of rights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusalStatus {
+    /// Protocol name of the request.
+    pub api: &'static str,
+    /// Kind of resource.
+    pub resource: &'static str,
+    /// Which one, where an answer said.
+    pub name: Option<Name>,
+    /// Answers that refused it.
+    pub count: u64,
+    /// The last of them, ms since the Unix epoch.
+    pub last_ms: i64,
 }
 
 type ClientKey = (Name, Name, Name);
@@ -91,11 +118,20 @@ impl Inventory {
                 self.connection(event);
             }
             EventKind::Identified { software, version } => {
+                let mut unnamed = None;
                 if let Some(connection) = self.connection(event) {
+                    if connection.software.is_empty() {
+                        let none = || Name::from("");
+                        unnamed = Some((Arc::clone(&connection.client), none(), none()));
+                    }
                     connection.software = Arc::clone(software);
                     connection.version = Arc::clone(version);
                 }
-                self.client(event);
+                // Some log in before they say what they are: what was noted under no name is theirs.
+                let earlier = unnamed.and_then(|key| self.clients.remove(&key));
+                if let (Some(client), Some(earlier)) = (self.client(event), earlier) {
+                    join(client, earlier.status);
+                }
             }
             EventKind::ConnectFailed { .. } => {}
             EventKind::Closed { .. } => {
@@ -104,6 +140,7 @@ impl Inventory {
             EventKind::Answered(answer) => {
                 self.connection(event);
                 self.facts(event, &answer.facts);
+                self.refused(event, answer);
             }
         }
     }
@@ -203,7 +240,7 @@ impl Inventory {
         };
         match facts {
             Facts::Produced(produced) => {
-                for part in &produced.parts {
+                for part in produced.parts.iter().filter(|part| !is_refused(part)) {
                     add(&mut client.produces, &part.topic);
                 }
             }
@@ -215,12 +252,77 @@ impl Inventory {
             Facts::Settled(settled) => add(&mut client.groups, &settled.group),
             Facts::Membership(membership) => add(&mut client.groups, &membership.group),
             Facts::Authenticated {
+                accepted: false, ..
+            } => {
+                client.failed_authentications = client.failed_authentications.saturating_add(1);
+            }
+            Facts::Authenticated {
                 mechanism,
-                accepted: true,
-            } => client.mechanism = mechanism,
+                principal,
+                ..
+            } => {
+                client.mechanism = mechanism;
+                if let Some(name) = principal
+                    && client.principals.len() < MAX_PRINCIPALS
+                {
+                    client.principals.insert(Arc::clone(name));
+                }
+            }
             _ => {}
         }
     }
+
+    fn refused(&mut self, event: &Event, answer: &Answer) {
+        let refusals = answer.refusals();
+        let Some(client) = (!refusals.is_empty()).then(|| self.client(event)).flatten() else {
+            return;
+        };
+        for Refusal { resource, name } in refusals {
+            let same = |known: &&mut RefusalStatus| {
+                (known.api, known.resource) == (answer.operation, resource) && known.name == name
+            };
+            if let Some(known) = client.refusals.iter_mut().find(same) {
+                known.count = known.count.saturating_add(1);
+                known.last_ms = event.at.wall_ms;
+            } else if client.refusals.len() < MAX_REFUSED {
+                client.refusals.push(RefusalStatus {
+                    api: answer.operation,
+                    resource,
+                    name,
+                    count: 1,
+                    last_ms: event.at.wall_ms,
+                });
+            }
+        }
+    }
+}
+
+/// Adds what was noted of the same client id before it named its software.
+fn join(client: &mut ClientStatus, earlier: ClientStatus) {
+    client.first_seen_ms = client.first_seen_ms.min(earlier.first_seen_ms);
+    for (into, names, limit) in [
+        (&mut client.produces, earlier.produces, MAX_NAMES),
+        (&mut client.consumes, earlier.consumes, MAX_NAMES),
+        (&mut client.groups, earlier.groups, MAX_NAMES),
+        (&mut client.principals, earlier.principals, MAX_PRINCIPALS),
+    ] {
+        let room = limit.saturating_sub(into.len());
+        into.extend(names.into_iter().take(room));
+    }
+    if client.mechanism.is_empty() {
+        client.mechanism = earlier.mechanism;
+    }
+    client.failed_authentications = client
+        .failed_authentications
+        .saturating_add(earlier.failed_authentications);
+    let room = MAX_REFUSED.saturating_sub(client.refusals.len());
+    client
+        .refusals
+        .extend(earlier.refusals.into_iter().take(room));
+}
+
+fn is_refused(part: &ProducedPart) -> bool {
+    matches!(&part.outcome, PublishOutcome::Failed(_))
 }
 
 fn opened(event: &Event) -> ConnectionStatus {
@@ -248,6 +350,10 @@ fn first_seen((client, software, version): &ClientKey, event: &Event) -> ClientS
         consumes: BTreeSet::new(),
         groups: BTreeSet::new(),
         mechanism: "",
+        principals: BTreeSet::new(),
+        failed_authentications: 0,
+        refusals: Vec::new(),
+        first_seen_ms: event.at.wall_ms,
         last_seen_ms: event.at.wall_ms,
     }
 }
@@ -262,8 +368,7 @@ fn add(set: &mut BTreeSet<Name>, name: &Name) {
 mod tests {
     use super::*;
     use crate::event::{
-        Answer, Connection, Membership, MembershipChange, Produced, ProducedPart, PublishOutcome,
-        Side, Stamp,
+        Connection, Failure, FaultClass, Membership, MembershipChange, Produced, Side, Stamp,
     };
     use std::net::SocketAddr;
 
@@ -358,6 +463,74 @@ mod tests {
         ));
         assert_eq!(inventory.connections().len(), 1);
         assert_eq!(inventory.clients()[0].connections, 1);
+    }
+
+    #[test]
+    fn who_a_client_claims_to_be_and_what_it_was_refused() {
+        let (mut inventory, at) = (Inventory::default(), Stamp::now());
+        inventory.take(&named(1, at));
+        let mut authenticate = |accepted, principal: Option<&str>| {
+            let facts = Facts::Authenticated {
+                mechanism: "PLAIN",
+                accepted,
+                principal: principal.map(Name::from),
+            };
+            inventory.take(&answered(1, at, facts));
+        };
+        authenticate(false, Some("mallory"));
+        authenticate(true, Some("alice"));
+        authenticate(true, None);
+        let refused = || {
+            let mut facts = produced("payroll");
+            if let Facts::Produced(produced) = &mut facts {
+                produced.parts[0].outcome = PublishOutcome::Failed(Failure {
+                    name: "TOPIC_AUTHORIZATION_FAILED",
+                    class: FaultClass::Client,
+                    retriable: false,
+                });
+            }
+            answered(1, at, facts)
+        };
+        inventory.take(&refused());
+        inventory.take(&refused());
+        let client = &inventory.clients()[0];
+        let principals: Vec<&str> = client.principals.iter().map(|p| &**p).collect();
+        assert_eq!(
+            (client.failed_authentications, principals),
+            (1, vec!["alice"])
+        );
+        let wanted = RefusalStatus {
+            api: "Any",
+            resource: "topic",
+            name: Some("payroll".into()),
+            count: 2,
+            last_ms: at.wall_ms,
+        };
+        assert_eq!(client.refusals, [wanted]);
+        assert!(!client.produces.contains("payroll"), "it did not get there");
+    }
+
+    #[test]
+    fn a_client_that_logs_in_before_it_names_its_software_is_one_client() {
+        let (mut inventory, at) = (Inventory::default(), Stamp::now());
+        for (id, more) in [(1, "orders"), (2, "payments")] {
+            let login = Facts::Authenticated {
+                mechanism: "SCRAM-SHA-256",
+                accepted: true,
+                principal: Some("alice".into()),
+            };
+            inventory.take(&answered(id, at, login));
+            inventory.take(&named(id, at));
+            inventory.take(&answered(id, at, produced(more)));
+        }
+        let clients = inventory.clients();
+        let client = &clients[0];
+        assert_eq!((clients.len(), client.connections), (1, 2));
+        assert_eq!(
+            (client.mechanism, client.produces.len()),
+            ("SCRAM-SHA-256", 2)
+        );
+        assert!(client.principals.contains("alice"));
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl Config {
             "limits": self.limits.to_json(),
             "proxy": self.proxy.to_json(),
             "admin": self.admin.to_json(),
+            "audit": self.audit.to_json(),
             "log": self.log.to_json(),
             "drain_timeout_seconds": seconds_json(self.drain_timeout),
         })

@@ -6,6 +6,7 @@
 
 mod address;
 mod admin;
+mod audit;
 mod context;
 mod effective;
 mod examined;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 pub use address::{AddressError, HostPort, ListenAddress, ListenHost};
 pub use admin::{AdminConfig, LogConfig, LogFormat, LogLevel, Token};
+pub use audit::{AuditConfig, AuditTarget};
 pub use context::{Always, ContextConfig, Headers, Mode, SamplingConfig, TopicMode};
 pub use effective::{Changes, changes};
 pub use examined::{DeadLetterConfig, DuplicatesConfig, FailureKind, SchemaConfig, SchemaFormat};
@@ -77,6 +79,8 @@ pub struct Config {
     pub proxy: ProxyConfig,
     /// The admin listener.
     pub admin: AdminConfig,
+    /// The trail of who used what.
+    pub audit: AuditConfig,
     /// Our own log.
     pub log: LogConfig,
     /// How long requests in flight may take after SIGTERM.
@@ -100,6 +104,7 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             proxy: ProxyConfig::default(),
             admin: AdminConfig::default(),
+            audit: AuditConfig::default(),
             log: LogConfig::default(),
             drain_timeout: Duration::from_secs(30),
         }
@@ -147,6 +152,7 @@ impl Config {
             limits: LimitsConfig::read(&root.section("limits")),
             proxy: ProxyConfig::read(&root.section("proxy")),
             admin: AdminConfig::read(&root.section("admin")),
+            audit: AuditConfig::read(&root.section("audit")),
             log: LogConfig::read(&root.section("log")),
             drain_timeout: root.or(
                 "drain_timeout_seconds",

@@ -162,6 +162,10 @@ pub(super) const ROOT: &[Key] = &[
         "admin",
         Section(&[key("listen", One), key("token_file", One)]),
     ),
+    key(
+        "audit",
+        Section(&[key("file", One), key("interval_seconds", One)]),
+    ),
     key("log", Section(&[key("format", One), key("level", One)])),
     key("drain_timeout_seconds", One),
     key("owners", Later),

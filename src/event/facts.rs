@@ -21,6 +21,9 @@ pub enum Facts {
     Settled(Settled),
     /// A group asked how far it had got.
     Positions(Positions),
+    /// A consumer asked, after a change of leader, where the records end that it has read of: (topic, partition, offset behind
+    /// them; negative where that is not known).
+    EpochEnds(Vec<(Name, i32, i64)>),
     /// A transaction is over.
     TransactionEnded {
         /// Its producer.
@@ -38,6 +41,8 @@ pub enum Facts {
         mechanism: &'static str,
         /// Whether the broker accepted it.
         accepted: bool,
+        /// The name that the client claimed, where the mechanism carries one in clear. What the broker calls it may differ.
+        principal: Option<Name>,
     },
 }
 

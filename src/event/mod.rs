@@ -7,6 +7,7 @@
 mod counters;
 mod facts;
 mod records;
+mod refusal;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ pub use records::{
     CapturedBatch, Category, DeliveredRecord, Identity, SchemaCount, SchemaSeen, SchemaVerdict,
     SchemaVersion, SentRecords, SetAside,
 };
+pub use refusal::{MAX_REFUSALS, Refusal};
 
 /// A name that came from outside (topic, group, client): shared, never copied per event.
 pub type Name = Arc<str>;

@@ -1,8 +1,9 @@
-//! What leaves: gathered families as a scraper asked for them, and spans and metrics over OTLP.
+//! What leaves: gathered families as a scraper asked for them, spans and metrics over OTLP, and the audit trail as lines.
 //!
 //! A page's format and compression follow its request headers; it is pure over what `metrics` gathers. Must not gather twice for one answer, nor add a family of its own.
 
 mod http;
+pub mod lines;
 mod negotiate;
 pub mod otlp;
 mod text;

@@ -51,7 +51,7 @@ pub enum Unit {
     Bytes,
     /// Records.
     Records,
-    /// A share between 0 and 1.
+    /// A share between 0 and 1, or one figure over another.
     Ratio,
 }
 
@@ -214,6 +214,10 @@ families! {
         "Errors of partitions in fetch answers";
     RequestFailures "throughline_request_failures_total" Counter One Traffic ["api" "error"] Latency
         "Answers that carried an error, the worst one counted";
+    SequenceGaps "throughline_sequence_gaps_total" Counter One Traffic ["topic"] Latency
+        "Holes in the sequence numbers of an idempotent producer that no retry closed; a batch whose answer was lost is none";
+    ProducedSkew "throughline_produced_skew_ratio" Gauge Ratio Traffic ["topic"] Latency
+        "Records this pod sent to the busiest partition over the mean of all, last one to two minutes; from 100 records a partition on";
     BatchRecords "throughline_batch_records" Histogram Records Traffic ["topic"] Records
         "Records per batch sent";
 
@@ -242,8 +246,12 @@ families! {
         "Lag in records by partition; only with metrics.partitions";
     ConsumerPartitionLagSeconds "throughline_consumer_partition_lag_seconds" Gauge Seconds Consumer ["topic" "group" "partition"] Latency
         "Lag in seconds (lower bound) by partition; only with metrics.partitions";
+    ConsumerMembers "throughline_consumer_members" Gauge One Consumer ["group" "state"] Latency
+        "This pod's members of the group in each state: stable, rebalancing, unassigned, silent";
     ConsumerState "throughline_consumer_state" Gauge One Consumer ["group" "state"] Latency
-        "This pod's members of the group in each state";
+        "This pod's partitions of the group in each state: ok, warn (lag grows), stalled (fetched, not committed), stopped, rewinding";
+    ConsumerDrain "throughline_consumer_lag_drain_seconds" Gauge Seconds Consumer ["topic" "group"] Latency
+        "Estimate: until this pod's partitions have no lag, at the speed of the last minute; absent while one of them does not drain";
     ConsumerAssignedPartitions "throughline_consumer_assigned_partitions" Gauge One Consumer ["topic" "group"] Latency
         "Partitions assigned to this pod's members";
     CommitInterval "throughline_commit_interval_seconds" Gauge Seconds Consumer ["group"] Latency
@@ -254,6 +262,10 @@ families! {
         "Partitions of commit requests that the broker refused";
     Rebalances "throughline_rebalances_total" Counter One Consumer ["group" "reason"] Latency
         "Rebalance rounds this pod's members went through, one per generation";
+    LostRecords "throughline_lost_records_total" Counter One Consumer ["topic" "group" "reason"] Latency
+        "Offsets that a group was at and will never be given: deleted by retention, jumped after an out-of-range position, truncated";
+    TimeToLoss "throughline_time_to_loss_seconds" Gauge Seconds Consumer ["topic" "group"] Latency
+        "Estimate: until retention reaches the committed position at the speed of both, least over this pod's partitions; absent unless it comes nearer";
     PollGap "throughline_poll_gap_seconds" Gauge Seconds Consumer ["group"] Latency
         "Time since a member's client last had a fetch answered, max over this pod's members";
     ThrottledSeconds "throughline_throttled_seconds_total" Counter Seconds Consumer ["direction"] Latency

@@ -3,7 +3,7 @@
 //! Also where lags of partitions become lags of (topic, group). Must not be run per event.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::Duration,
 };
 
@@ -14,7 +14,10 @@ use super::{
 use crate::{
     event::{Name, Stamp},
     metrics::{Id, Recorder},
-    sli::{Engine, GroupStatus, PartitionLag, TopicHealth, TopicSchemas},
+    sli::{
+        Engine, GroupStatus, LossReason, PartitionLag, ProgressState, ReaderStatus, TopicHealth,
+        TopicSchemas,
+    },
 };
 
 /// Lag of one (topic, group): records summed, seconds the worst.
@@ -120,7 +123,7 @@ pub(super) fn groups(groups: &[GroupStatus], recorder: &mut Recorder, names: &mu
         worst(&mut gaps, &name, group.poll_gap);
     }
     recorder.replace(
-        Id::ConsumerState,
+        Id::ConsumerMembers,
         states
             .iter()
             .map(|((group, state), n)| ([&**group, *state], count(*n))),
@@ -138,6 +141,78 @@ pub(super) fn groups(groups: &[GroupStatus], recorder: &mut Recorder, names: &mu
                 .iter()
                 .map(|(group, d)| ([&**group], d.as_secs_f64())),
         );
+    }
+}
+
+/// What is known of groups by topic, under the names of the page: (topic, group).
+pub(super) type ReaderTable = BTreeMap<(Name, Name), ReaderStatus>;
+
+/// Joins readers whose names are folded into one.
+pub(super) fn reader_table(readers: ReaderTable, names: &mut Names) -> ReaderTable {
+    let mut table = ReaderTable::new();
+    for ((group, topic), status) in readers {
+        let key = (names.label(&topic), names.label(&group));
+        match table.entry(key) {
+            Entry::Vacant(new) => {
+                new.insert(status);
+            }
+            Entry::Occupied(known) => known.into_mut().join(&status),
+        }
+    }
+    table
+}
+
+/// Adds what is known of readers to their lags.
+pub(super) fn describe(lags: &mut LagTable, readers: &ReaderTable) {
+    for (key, row) in lags {
+        if let Some(status) = readers.get(key) {
+            row.describe(status);
+        }
+    }
+}
+
+/// Sets what is known of groups by topic.
+pub(super) fn readers(table: &ReaderTable, recorder: &mut Recorder) {
+    let rows = || table.iter().map(|((t, g), row)| ([&**t, &**g], row));
+    recorder.replace(
+        Id::TimeToLoss,
+        rows().filter_map(|(labels, row)| Some((labels, row.time_to_loss_seconds?))),
+    );
+    recorder.replace(
+        Id::ConsumerDrain,
+        rows().filter_map(|(labels, row)| Some((labels, row.drain_seconds?))),
+    );
+    let mut states: BTreeMap<(&Name, ProgressState), u64> = BTreeMap::new();
+    for ((_, group), row) in table {
+        for state in ProgressState::ALL {
+            let sum = states.entry((group, state)).or_default();
+            *sum = sum.saturating_add(row.states.get(&state).copied().unwrap_or(0));
+        }
+    }
+    recorder.replace(
+        Id::ConsumerState,
+        states
+            .iter()
+            .map(|((group, state), n)| ([&***group, state.as_str()], count(*n))),
+    );
+}
+
+/// Sets how evenly topics are written to; of those under one name the worst.
+pub(super) fn skews(skews: &[(Name, f64)], recorder: &mut Recorder, names: &mut Names) {
+    let mut worst: BTreeMap<Name, f64> = BTreeMap::new();
+    for (topic, ratio) in skews {
+        let known = worst.entry(names.label(topic)).or_default();
+        *known = ratio.max(*known);
+    }
+    recorder.replace(Id::ProducedSkew, worst.iter().map(|(t, v)| ([&**t], *v)));
+}
+
+/// Keeps what an alert reads as long as there is a reader, whether it ever moves or not.
+pub(super) fn keep(table: &LagTable, recorder: &mut Recorder) {
+    for (topic, group) in table.keys() {
+        for reason in LossReason::ALL {
+            recorder.touch(Id::LostRecords, &[&**topic, &**group, reason.as_str()]);
+        }
     }
 }
 

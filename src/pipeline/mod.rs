@@ -30,7 +30,7 @@ use crate::{
 pub use hot::Hot;
 pub use names::{Fold, MAX_FOLDED};
 pub use snapshot::{GroupTopic, GroupView, Snapshot, Snapshots, TopicView};
-pub use worker::{BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
+pub use worker::{Auditing, BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
 
 /// Opens a captured batch. Implemented where the protocol is known.
 pub trait RecordOpener: Send + std::fmt::Debug {
@@ -76,6 +76,10 @@ pub struct Settings {
     pub partitions: bool,
     /// How generated names are folded (`names:`), first match wins.
     pub names: Vec<Fold>,
+    /// (operation, resource) that may be refused for want of rights: their counters exist from the start.
+    pub refusable: Vec<(&'static str, &'static str)>,
+    /// Mechanisms with which authentication may fail: likewise.
+    pub mechanisms: Vec<&'static str>,
 }
 
 impl Default for Settings {
@@ -88,6 +92,8 @@ impl Default for Settings {
             always_examined: None,
             partitions: false,
             names: Vec::new(),
+            refusable: Vec::new(),
+            mechanisms: Vec::new(),
         }
     }
 }

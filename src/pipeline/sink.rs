@@ -8,7 +8,7 @@ use super::{conventions, names::Names, snapshot::seconds};
 use crate::{
     event::{Category, Name, SpanIds},
     metrics::{Exemplar, Id, Recorder},
-    sli::{DuplicateClass, Measure, Reason, Series, Sink, Stage},
+    sli::{DuplicateClass, Loss, LossReason, Measure, Reason, Series, Sink, Stage},
 };
 
 /// Writes measures into the registry.
@@ -77,6 +77,7 @@ impl Sink for Recording<'_> {
             | Measure::SetAside { .. }
             | Measure::Framed { .. }
             | Measure::SchemaFailed { .. }) => self.failure(&other),
+            Measure::Lost(loss) => self.lost(&loss),
             Measure::TopicKnown { topic } => self.topic_known(topic),
             Measure::ReaderKnown { topic, group } => self.reader_known(topic, group),
         }
@@ -84,6 +85,48 @@ impl Sink for Recording<'_> {
 }
 
 impl Recording<'_> {
+    fn lost(&mut self, loss: &Loss<'_>) {
+        match loss {
+            Loss::Gaps { topic, count } => {
+                let topic = self.names.label(topic);
+                self.recorder.add(Id::SequenceGaps, &[&*topic], *count);
+            }
+            Loss::Records {
+                topic,
+                group,
+                reason,
+                count,
+            } => {
+                let (topic, group) = self.pair(topic, group);
+                let labels = [&*topic, &*group, reason.as_str()];
+                self.recorder.add(Id::LostRecords, &labels, *count);
+            }
+        }
+    }
+
+    fn topic_known(&mut self, topic: &Name) {
+        let topic = self.names.label(topic);
+        for id in [Id::ProducedRecords, Id::ProducedBytes, Id::SequenceGaps] {
+            self.recorder.touch(id, &[&*topic]);
+        }
+    }
+
+    fn reader_known(&mut self, topic: &Name, group: &Name) {
+        let (topic, group) = self.pair(topic, group);
+        let labels = [&*topic, &*group];
+        self.recorder.touch(Id::DeliveredRecords, &labels);
+        self.recorder.touch(Id::DeliveredBytes, &labels);
+        self.recorder.touch(Id::Commits, &[&*group]);
+        for reason in LossReason::ALL {
+            let labels = [&*topic, &*group, reason.as_str()];
+            self.recorder.touch(Id::LostRecords, &labels);
+        }
+        for class in DuplicateClass::DELIVERED {
+            let labels = [&*topic, &*group, class.as_str()];
+            self.recorder.touch(Id::DuplicateRecords, &labels);
+        }
+    }
+
     fn pair(&mut self, topic: &Name, group: &Name) -> (Name, Name) {
         (self.names.label(topic), self.names.label(group))
     }
@@ -143,24 +186,6 @@ impl Recording<'_> {
         self.recorder.add(Id::DuplicateRecords, &labels, count);
     }
 
-    fn topic_known(&mut self, topic: &Name) {
-        let topic = self.names.label(topic);
-        self.recorder.touch(Id::ProducedRecords, &[&*topic]);
-        self.recorder.touch(Id::ProducedBytes, &[&*topic]);
-    }
-
-    fn reader_known(&mut self, topic: &Name, group: &Name) {
-        let (topic, group) = self.pair(topic, group);
-        let labels = [&*topic, &*group];
-        self.recorder.touch(Id::DeliveredRecords, &labels);
-        self.recorder.touch(Id::DeliveredBytes, &labels);
-        self.recorder.touch(Id::Commits, &[&*group]);
-        for class in DuplicateClass::DELIVERED {
-            let labels = [&*topic, &*group, class.as_str()];
-            self.recorder.touch(Id::DuplicateRecords, &labels);
-        }
-    }
-
     /// All kinds of failure exist with the first of them.
     fn set_aside(&mut self, from: (&Name, &Name), into: &Name, category: Category, retry: bool) {
         let id = if retry {
@@ -179,6 +204,8 @@ impl Recording<'_> {
     fn published(&mut self, topic: &Name, records: u64, bytes: u64) {
         conventions::published(topic, records, self.recorder, self.names);
         let topic = self.names.label(topic);
+        // Exists as long as the topic is written to.
+        self.recorder.touch(Id::SequenceGaps, &[&*topic]);
         self.recorder.add(Id::ProducedRecords, &[&*topic], records);
         self.recorder.add(Id::ProducedBytes, &[&*topic], bytes);
     }

@@ -12,7 +12,7 @@ use crate::{
     catalog::{ClientStatus, ConnectionStatus},
     event::Name,
     lineage::{Edge, Sighting},
-    sli::{GroupStatus, Lag, SliStatus},
+    sli::{GroupStatus, Lag, ReaderStatus, SliStatus},
 };
 
 /// One group's progress in one topic, this pod's partitions only.
@@ -30,6 +30,12 @@ pub struct GroupTopic {
     pub lag_seconds_upper: Option<f64>,
     /// Age of the oldest end offset in it.
     pub lag_age_seconds: f64,
+    /// Partitions in each state of progress; those of which nothing can be said are left out.
+    pub states: BTreeMap<&'static str, u64>,
+    /// Estimated time until there is no lag; absent where it does not drain.
+    pub drain_seconds: Option<f64>,
+    /// Estimated time until retention reaches the group; absent where it does not come nearer.
+    pub time_to_loss_seconds: Option<f64>,
     /// Each of the partitions.
     pub positions: Vec<Position>,
 }
@@ -58,8 +64,18 @@ impl GroupTopic {
             lag_seconds_lower: 0.0,
             lag_seconds_upper: Some(0.0),
             lag_age_seconds: 0.0,
+            states: BTreeMap::new(),
+            drain_seconds: None,
+            time_to_loss_seconds: None,
             positions: Vec::new(),
         }
+    }
+
+    pub(super) fn describe(&mut self, status: &ReaderStatus) {
+        let states = status.states.iter();
+        self.states = states.map(|(state, n)| (state.as_str(), *n)).collect();
+        self.drain_seconds = status.drain_seconds;
+        self.time_to_loss_seconds = status.time_to_loss_seconds;
     }
 
     pub(super) fn add(&mut self, partition: i32, lag: &Lag) {

@@ -405,7 +405,7 @@ fn lag_gauges_appear_with_the_position_and_vanish_with_the_partition() {
             1.0,
         ),
         (
-            "throughline_consumer_state{group=\"g\",state=\"stable\"}",
+            "throughline_consumer_members{group=\"g\",state=\"stable\"}",
             1.0,
         ),
     ];
@@ -414,7 +414,7 @@ fn lag_gauges_appear_with_the_position_and_vanish_with_the_partition() {
     }
     let group = &snapshots.latest().groups[0];
     assert_eq!((&*group.group, group.topics[0].lag_records), ("g", 2));
-    let silent = "throughline_consumer_state{group=\"g\",state=\"silent\"}";
+    let silent = "throughline_consumer_members{group=\"g\",state=\"silent\"}";
     assert_eq!(bench.value(silent), Some(0.0));
     bench.take(vec![answered(now, "SyncGroup", assigned("g", &[]))]);
     bench.worker.tick(now);
@@ -636,4 +636,55 @@ fn without_a_push_the_conventions_count_nothing() {
         produced("t", ACKED),
     )]);
     assert!(pushed_only(&bench.metrics).is_empty());
+}
+
+fn numbered(base_sequence: i32) -> Facts {
+    let mut facts = produced("t", ACKED);
+    if let Facts::Produced(produced) = &mut facts {
+        produced.parts[0].sequence = Some(crate::event::ProducerSequence {
+            producer_id: 7,
+            epoch: 0,
+            base_sequence,
+        });
+    }
+    facts
+}
+
+#[test]
+fn a_hole_that_a_dropped_event_may_have_made_is_not_told() {
+    let gaps = |drop: bool| {
+        let mut bench = bench(Settings {
+            queue_events: NonZeroUsize::MIN,
+            ..Settings::default()
+        });
+        let start = Stamp::now();
+        bench.take(vec![answered(start, "Produce", numbered(0))]);
+        for _ in 0..=usize::from(drop) {
+            bench.hot.observe(event(start, EventKind::Opened));
+        }
+        // Four records each: 4 to 7 are missing.
+        bench.take(vec![answered(start, "Produce", numbered(8))]);
+        let late = Stamp {
+            mono: start.mono + crate::sli::GAP_DEADLINE * 2,
+            ..start
+        };
+        bench.worker.tick(late);
+        bench.value("throughline_sequence_gaps_total{topic=\"t\"}")
+    };
+    assert_eq!((gaps(false), gaps(true)), (Some(1.0), Some(0.0)));
+}
+
+#[test]
+fn what_may_be_refused_stands_at_zero_from_the_start() {
+    let bench = bench(Settings {
+        refusable: vec![("Produce", "topic")],
+        mechanisms: vec!["PLAIN"],
+        ..Settings::default()
+    });
+    for series in [
+        "throughline_authorization_failures_total{api=\"Produce\",resource=\"topic\"}",
+        "throughline_authentication_failures_total{mechanism=\"PLAIN\"}",
+    ] {
+        assert_eq!(bench.value(series), Some(0.0), "{series}");
+    }
 }

@@ -7,14 +7,12 @@ use std::time::Duration;
 use super::{conventions, names::Names, sink::exemplar};
 use crate::{
     event::{
-        Answer, Delivered, Direction, Event, EventKind, Facts, Failure, Injection, Name, Produced,
+        Answer, Delivered, Direction, Event, EventKind, Facts, Injection, Name, Produced,
         ProducedPart, PublishOutcome, Settled, Stamp,
     },
     metrics::{Id, Recorder},
 };
 
-/// Suffix of every error that says "not allowed".
-const NOT_ALLOWED: &str = "_AUTHORIZATION_FAILED";
 /// The broker already has the batch: an answer to a retry, not a failure.
 const ALREADY_THERE: &str = "DUPLICATE_SEQUENCE_NUMBER";
 
@@ -72,6 +70,7 @@ fn answered(answer: &Answer, at: Stamp, broker: &str, recorder: &mut Recorder, n
         Facts::Authenticated {
             mechanism,
             accepted,
+            ..
         } => recorder.add(
             Id::AuthenticationFailures,
             &[mechanism],
@@ -173,46 +172,14 @@ fn committed(settled: &Settled, took: Duration, recorder: &mut Recorder, names: 
     recorder.add(Id::Commits, &[&*group], u64::from(accepted));
 }
 
-/// Counts each resource that an answer refused for want of rights once.
+/// Counts each kind of resource that an answer refused for want of rights once.
 fn not_allowed(answer: &Answer, recorder: &mut Recorder) {
     let mut counted: Vec<&'static str> = Vec::new();
-    let mut count = |failure: &Failure| {
-        if failure.name.ends_with(NOT_ALLOWED) && !counted.contains(&failure.name) {
-            counted.push(failure.name);
+    for refusal in answer.refusals() {
+        if !counted.contains(&refusal.resource) {
+            counted.push(refusal.resource);
+            let labels = [answer.operation, refusal.resource];
+            recorder.add(Id::AuthorizationFailures, &labels, 1);
         }
-    };
-    answer.error.iter().for_each(&mut count);
-    match &answer.facts {
-        Facts::Produced(p) => p.parts.iter().for_each(|part| {
-            if let PublishOutcome::Failed(failure) = &part.outcome {
-                count(failure);
-            }
-        }),
-        Facts::Delivered(d) => d
-            .parts
-            .iter()
-            .filter_map(|p| p.error.as_ref())
-            .for_each(&mut count),
-        Facts::Settled(s) => s
-            .parts
-            .iter()
-            .filter_map(|p| p.error.as_ref())
-            .for_each(&mut count),
-        _ => {}
-    }
-    for name in counted {
-        let resource = name.strip_suffix(NOT_ALLOWED).map_or("other", resource);
-        recorder.add(Id::AuthorizationFailures, &[answer.operation, resource], 1);
-    }
-}
-
-fn resource(prefix: &str) -> &'static str {
-    match prefix {
-        "TOPIC" => "topic",
-        "GROUP" => "group",
-        "CLUSTER" => "cluster",
-        "TRANSACTIONAL_ID" => "transactional_id",
-        "DELEGATION_TOKEN" => "delegation_token",
-        _ => "other",
     }
 }

@@ -21,6 +21,7 @@ use super::{
     traffic,
 };
 use crate::{
+    audit::{self, Trail},
     catalog::Inventory,
     event::{Direction, Event, Name, Stamp},
     lineage::Graph,
@@ -50,10 +51,40 @@ pub struct Worker {
     sampling: Arc<Sampling>,
     adjusting: Adjusting,
     snapshots: Snapshots,
+    /// Events that the hot side dropped, and how many of them were noticed.
+    dropped: (Dropped, u64),
     partitions: bool,
     ticks: u32,
     tracing: Option<Tracing>,
+    auditing: Option<Auditing>,
     graph: Graph,
+}
+
+/// What makes the audit trail of the events, and where it goes.
+pub struct Auditing {
+    /// Makes it.
+    pub trail: Trail,
+    /// Takes it.
+    pub sink: Box<dyn audit::Sink + Send>,
+    /// Counts what could not be told apart any more.
+    pub too_many: Dropped,
+}
+
+impl fmt::Debug for Auditing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auditing")
+            .field("trail", &self.trail)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Auditing {
+    fn tick(&mut self, now: Stamp) {
+        self.trail.tick(now.mono, self.sink.as_mut());
+        let counted = self.too_many.count();
+        self.too_many
+            .add(self.trail.dropped().saturating_sub(counted));
+    }
 }
 
 /// What makes spans of the events, and where they go.
@@ -93,6 +124,11 @@ impl Tracing {
 }
 
 impl Worker {
+    /// Keeps an audit trail from now on.
+    pub fn audit(&mut self, auditing: Auditing) {
+        self.auditing = Some(auditing);
+    }
+
     /// Makes spans from now on.
     pub fn trace(&mut self, tracing: Tracing) {
         self.tracing = Some(tracing);
@@ -110,6 +146,12 @@ impl Worker {
         for direction in Direction::ALL {
             recorder.touch(Id::ThrottledSeconds, &[direction.as_str()]);
         }
+        for (operation, resource) in settings.refusable {
+            recorder.touch(Id::AuthorizationFailures, &[operation, resource]);
+        }
+        for mechanism in settings.mechanisms {
+            recorder.touch(Id::AuthenticationFailures, &[mechanism]);
+        }
         Self {
             queue,
             engine,
@@ -120,9 +162,11 @@ impl Worker {
             sampling,
             adjusting: Adjusting::new(now),
             snapshots: Snapshots::default(),
+            dropped: (metrics.dropped("events", "queue_full"), 0),
             partitions: settings.partitions,
             ticks: 0,
             tracing: None,
+            auditing: None,
             graph: Graph::default(),
         }
     }
@@ -173,10 +217,19 @@ impl Worker {
         if let Some(tracing) = &mut self.tracing {
             tracing.spans.finish(tracing.sink.as_mut());
         }
+        if let Some(auditing) = &mut self.auditing {
+            auditing.trail.finish(auditing.sink.as_mut());
+        }
     }
 
     /// Takes these events and empties the list.
     pub(super) fn work(&mut self, events: &mut Vec<Event>) {
+        let (dropped, noticed) = &mut self.dropped;
+        let count = dropped.count();
+        // Whatever came into the queue behind a dropped event did so after it was counted.
+        if std::mem::replace(noticed, count) != count {
+            self.engine.missed(Stamp::now());
+        }
         if let Some(tracing) = &mut self.tracing {
             tracing.learn();
         }
@@ -188,6 +241,9 @@ impl Worker {
             self.graph.take(&event);
             if let Some(tracing) = &mut self.tracing {
                 tracing.spans.take(&event, tracing.sink.as_mut());
+            }
+            if let Some(auditing) = &mut self.auditing {
+                auditing.trail.take(&event, auditing.sink.as_mut());
             }
             let mut sink = Recording {
                 recorder: &mut self.recorder,
@@ -208,6 +264,9 @@ impl Worker {
         if let Some(tracing) = &mut self.tracing {
             tracing.tick(now);
         }
+        if let Some(auditing) = &mut self.auditing {
+            auditing.tick(now);
+        }
         let mut sink = Recording {
             recorder: &mut self.recorder,
             names: &mut self.names,
@@ -217,13 +276,18 @@ impl Worker {
         let groups = self.engine.groups(now);
         let health = self.engine.health();
         let (recorder, names) = (&mut self.recorder, &mut self.names);
-        let table = gauges::lag_table(&lags, names);
+        let mut table = gauges::lag_table(&lags, names);
         gauges::lag(&table, &lags, self.partitions, recorder, names);
         gauges::groups(&groups, recorder, names);
+        let readers = gauges::reader_table(self.engine.readers(now), names);
+        gauges::readers(&readers, recorder);
+        gauges::describe(&mut table, &readers);
+        gauges::skews(&self.engine.skews(), recorder, names);
         gauges::health(&health, recorder, names);
         gauges::examined(&mut self.engine, now, recorder, names);
         gauges::own(&self.inventory.software(), recorder);
         if self.ticks.is_multiple_of(EXPIRE_TICKS) {
+            gauges::keep(&table, &mut self.recorder);
             self.recorder.expire();
         }
         self.publish(now, groups, &table, health);

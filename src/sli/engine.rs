@@ -16,12 +16,15 @@ use super::{
     examined::Examined,
     failures::{Failures, dead_letter, processing, unsettled},
     groups::Groups,
+    loss::{Losses, SOME_OTHER_TOPIC},
     measure::{Measure, Reason, Sink, Stage},
     members::{Members, Revoked},
     objective::{Objective, Objectives},
     publish::Publishes,
     reading::Reading,
     schema::{Schemas, TopicSchemas},
+    sequences::Sequences,
+    skew::Skew,
     transactions::Transactions,
     verdicts::{NO_GROUP, Out, Verdicts, latency},
 };
@@ -86,6 +89,11 @@ pub struct Engine {
     pub(super) bounds: Bounds,
     pub(super) verdicts: Verdicts,
     publishes: Publishes,
+    sequences: Sequences,
+    pub(super) skew: Skew,
+    pub(super) losses: Losses,
+    /// Something was missed, and what happened up to then says nothing of continuity.
+    pub(super) doubt: Option<Instant>,
     availability: Availability,
     pub(super) members: Members,
     pub(super) groups: Groups,
@@ -117,6 +125,10 @@ impl Engine {
             objectives,
             verdicts: Verdicts::default(),
             publishes: Publishes::default(),
+            sequences: Sequences::default(),
+            skew: Skew::default(),
+            losses: Losses::default(),
+            doubt: None,
             availability: Availability::default(),
             members: Members::default(),
             groups: Groups::default(),
@@ -158,6 +170,19 @@ impl Engine {
         &self.bounds
     }
 
+    /// Events were dropped on their way here, the last of them before `now`: whatever needs to have seen everything begins anew
+    /// behind that moment.
+    pub fn missed(&mut self, now: Stamp) {
+        self.doubt = Some(now.mono);
+        self.sequences.forget();
+        self.losses.forget();
+    }
+
+    /// Whether nothing was dropped between what was seen before and this moment.
+    pub(super) fn is_continuous(&self, at: Stamp) -> bool {
+        self.doubt.is_none_or(|missed| at.mono > missed)
+    }
+
     /// Takes one event.
     pub fn take(&mut self, event: &Event, examiner: &mut dyn Examiner, sink: &mut dyn Sink) {
         let now = event.at;
@@ -183,6 +208,7 @@ impl Engine {
                         self.facts(&request.facts, event, examiner, sink);
                     }
                 }
+                self.sequences.closed(event.connection.id, now.mono);
             }
             EventKind::Answered(answer) => self.answered(answer, event, examiner, sink),
         }
@@ -195,13 +221,16 @@ impl Engine {
             self.schemas_of(&topic, &counts, now, sink);
         }
         let revoked = self.members.tick(now.mono);
+        self.losses.left(&revoked);
         let mut out = Out {
             verdicts: &mut self.verdicts,
             sink,
             now,
         };
         self.publishes.tick(&mut out);
+        self.sequences.tick(now, out.sink);
         self.availability.tick(now.mono);
+        self.skew.tick(now.mono);
         drop_readings(&mut self.readings, revoked, &mut out);
         self.verdicts.expire(now.mono);
         self.groups.expire(now.mono);
@@ -210,6 +239,7 @@ impl Engine {
         self.transactions.expire(now.mono);
         self.examined.tick(now.mono);
         self.forget_idle(now);
+        self.look(now);
         self.kept_times = self.readings.values().map(|r| r.seen.kept()).sum();
         self.seen_batches = self.readings.values().map(|r| r.seen.len()).sum();
     }
@@ -244,6 +274,10 @@ impl Engine {
             now: event.at,
         };
         self.availability.answered(answer, &event.client, &mut out);
+        let error = answer.error.as_ref().map(|e| e.name);
+        if error.is_some_and(|name| SOME_OTHER_TOPIC.contains(&name)) {
+            self.losses.forget();
+        }
         self.facts(&answer.facts, event, examiner, sink);
     }
 
@@ -257,6 +291,11 @@ impl Engine {
         match facts {
             Facts::None | Facts::Authenticated { .. } => {}
             Facts::Produced(produced) => {
+                if self.is_continuous(event.at) {
+                    self.sequences
+                        .take(produced, event.connection.id, event.at.mono);
+                }
+                self.skew.take(produced);
                 for part in &produced.parts {
                     self.produced(part, event.at, examiner, sink);
                 }
@@ -267,6 +306,7 @@ impl Engine {
             } => self.transaction_ended(*producer_id, *committed, event.at, sink),
             Facts::Delivered(delivered) => self.delivered(delivered, event, examiner, sink),
             Facts::Settled(settled) => self.settled(settled, event, sink),
+            Facts::EpochEnds(ends) => self.epoch_ends(ends, event, sink),
             Facts::Positions(positions) => self.positions(positions, event),
             Facts::Membership(membership) => self.membership(membership, event, sink),
             Facts::Topics(topics) => self.topics(topics, event.at, sink),
@@ -341,12 +381,14 @@ impl Engine {
 
     fn topics(&mut self, topics: &[TopicSeen], now: Stamp, sink: &mut dyn Sink) {
         for topic in topics {
+            self.skew.described(topic);
             if topic.gone {
                 self.readings.retain(|(_, name, _), _| *name != topic.name);
                 self.given.forget(&topic.name);
                 self.examined.forget(&topic.name);
                 self.schemas.forget(&topic.name);
                 self.health.remove(&topic.name);
+                self.losses.forget_topic(&topic.name);
             } else if topics.len() <= MAX_TOPICS_NAMED {
                 let mut out = self.out(now, sink);
                 let series = out.publish(&topic.name);
@@ -464,6 +506,7 @@ impl Engine {
     }
 
     fn revoke(&mut self, revoked: Revoked, now: Stamp, sink: &mut dyn Sink) {
+        self.losses.left(&revoked);
         let mut out = Out {
             verdicts: &mut self.verdicts,
             sink,
@@ -502,6 +545,7 @@ impl Engine {
         self.by_connection.retain(|_, at| age(*at) < idle);
         self.health.retain(|_, h| h.tick(now.mono));
         let groups = &self.groups;
+        self.losses.retain(|group| groups.get(group).is_some());
         self.readings.retain(|(group, _, _), reading| {
             groups.get(group).is_some() || reading.told().is_some_and(|at| age(at) < TOLD_FOR)
         });

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::{
+    loss::Loss,
     objective::{DEFAULT_LATENCY_THRESHOLD, Goal},
     schema::SchemaFailure,
 };
@@ -352,6 +353,8 @@ pub enum Measure<'a> {
         /// How many.
         records: u64,
     },
+    /// Something is in no log, or will reach nobody.
+    Lost(Loss<'a>),
     /// A topic that was named by a client's question or answer: its counters shall exist.
     TopicKnown {
         /// Topic.

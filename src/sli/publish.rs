@@ -28,7 +28,7 @@ pub const MAX_PRODUCERS: usize = 20_000;
 /// Sequences remembered per producer and partition; the broker itself remembers 5 batches.
 const MAX_REMEMBERED: usize = 8;
 /// A producer silent this long is forgotten.
-const PRODUCER_IDLE: Duration = Duration::from_secs(600);
+pub(super) const PRODUCER_IDLE: Duration = Duration::from_secs(600);
 
 /// The broker already has the batch: a retry of one whose answer was lost.
 const ALREADY_THERE: &str = "DUPLICATE_SEQUENCE_NUMBER";
@@ -278,7 +278,8 @@ impl Publishes {
     }
 }
 
-fn reached(outcome: &PublishOutcome) -> bool {
+/// Whether the broker has the batch, or was sent it without being asked.
+pub(super) fn reached(outcome: &PublishOutcome) -> bool {
     match outcome {
         PublishOutcome::Acknowledged { .. } | PublishOutcome::NotAsked => true,
         PublishOutcome::Failed(failure) => failure.name == ALREADY_THERE,

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 use super::{
     failures::Failed,
+    headroom::Headroom,
+    progress::{Look, Progress},
     seen::{FirstAfter, Seen},
 };
 use crate::event::{DeliveredPart, Stamp};
@@ -42,6 +44,8 @@ pub struct Lag {
 pub(super) struct Reading {
     pub(super) committed: Option<i64>,
     pub(super) seen: Seen,
+    pub(super) headroom: Headroom,
+    pub(super) progress: Progress,
     /// Records delivered.
     pub(super) delivered: u64,
     /// Connection that fetched it last.
@@ -90,6 +94,12 @@ impl Reading {
         self.told = Some(now);
     }
 
+    /// The position, where it was told after `missed`: what was dropped up to then may have moved it.
+    pub(super) fn position_since(&self, missed: Option<Instant>) -> Option<i64> {
+        let fresh = |missed| self.told.is_some_and(|told| told > missed);
+        self.committed.filter(|_| missed.is_none_or(fresh))
+    }
+
     /// When the position was last told.
     pub(super) fn told(&self) -> Option<Instant> {
         self.told
@@ -126,6 +136,17 @@ impl Reading {
             committed,
             end,
             delivered: self.delivered,
+        })
+    }
+
+    /// What is known of it now, however long ago it was fetched; `None` where position or end is not known.
+    pub(super) fn look(&self, now: Instant, on_connection: Option<Instant>) -> Option<Look> {
+        let (committed, end) = (self.committed?, self.end?);
+        let fetched = self.fetched(on_connection)?;
+        Some(Look {
+            committed,
+            lag: self.records(committed, end),
+            fetched: now.saturating_duration_since(fetched),
         })
     }
 

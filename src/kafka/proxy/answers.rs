@@ -25,10 +25,11 @@ use crate::{
         error::Result,
         error_code,
         messages::{
+            epochs::OffsetForLeaderEpochResponse,
             group::{GroupHeartbeatResponse, JoinGroupResponse, SyncGroupResponse},
             offsets::{OffsetCommitResponse, OffsetFetchResponse},
             outcome,
-            sasl::SaslHandshakeResponse,
+            sasl::{SaslAuthenticateResponse, SaslHandshakeResponse},
         },
     },
 };
@@ -119,6 +120,10 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
             context,
             &endpoints::describe_topic_partitions(body, version)?.topics,
         )),
+        ApiKey::OFFSET_FOR_LEADER_EPOCH => Detail::Facts(epoch_ends(
+            context,
+            &OffsetForLeaderEpochResponse::read(body, version)?,
+        )),
         ApiKey::SASL_HANDSHAKE => {
             sasl_handshake(
                 context,
@@ -127,13 +132,11 @@ fn read_known(context: &Context, pending: &Pending, body: &[u8]) -> Result<Repor
             );
             Detail::None
         }
-        ApiKey::SASL_AUTHENTICATE => match context.in_flight.mechanism() {
-            Some(mechanism) => Detail::Facts(Facts::Authenticated {
-                mechanism,
-                accepted: outcome.error_code == 0,
-            }),
-            None => Detail::None,
-        },
+        ApiKey::SASL_AUTHENTICATE => sasl_authenticate(
+            context,
+            pending,
+            SaslAuthenticateResponse::read(body, version)?,
+        ),
         _ => Detail::None,
     };
     Ok(Report {
@@ -160,6 +163,27 @@ fn sasl_handshake(context: &Context, pending: &Pending, response: &SaslHandshake
         "SCRAM-SHA-256" | "SCRAM-SHA-512" => RawSasl::Tokens(2),
         _ => RawSasl::UntilRequest,
     });
+}
+
+/// A step of several says nothing yet.
+fn sasl_authenticate(
+    context: &Context,
+    pending: &Pending,
+    response: SaslAuthenticateResponse,
+) -> Detail {
+    let RequestFacts::SaslToken { name } = &pending.facts else {
+        return Detail::None;
+    };
+    let principal = context.in_flight.claim(name.as_ref());
+    let accepted = response.error_code == 0;
+    match context.in_flight.mechanism() {
+        Some(mechanism) if !accepted || response.is_last => Detail::Facts(Facts::Authenticated {
+            mechanism,
+            accepted,
+            principal,
+        }),
+        _ => Detail::None,
+    }
 }
 
 /// A member that had no id is given one first and joins again with it: that is still its first join.
@@ -219,6 +243,17 @@ fn positions(context: &Context, pending: &Pending, response: &OffsetFetchRespons
         Some(group) => Facts::Positions(Positions { group, parts }),
         None => Facts::None,
     }
+}
+
+fn epoch_ends(context: &Context, response: &OffsetForLeaderEpochResponse<'_>) -> Facts {
+    let mut ends = Vec::new();
+    for topic in &response.topics {
+        let name = context.shared.topics.resolve(topic.topic);
+        for end in topic.partitions.iter().filter(|p| p.error_code == 0) {
+            ends.push((Arc::clone(&name), end.partition, end.end_offset));
+        }
+    }
+    Facts::EpochEnds(ends)
 }
 
 /// Reports a Metadata response.
@@ -403,6 +438,7 @@ fn join(context: &Context, pending: Pending, detail: Detail, error: Option<Failu
         (RequestFacts::SaslHandshake { mechanism }, _) if error.is_some() => Facts::Authenticated {
             mechanism,
             accepted: false,
+            principal: None,
         },
         (facts @ RequestFacts::Produce { .. }, _) => lost(facts),
         (facts, detail) => join_membership(facts, detail, error),

@@ -18,7 +18,7 @@ use crate::{
             offsets::{
                 CommitPartition, OffsetCommitRequest, OffsetFetchRequest, TxnOffsetCommitRequest,
             },
-            sasl::SaslHandshakeRequest,
+            sasl::{self, SaslHandshakeRequest},
             transactions::EndTxnRequest,
         },
     },
@@ -80,6 +80,8 @@ pub(crate) enum RequestFacts {
     },
     /// Authentication begins.
     SaslHandshake { mechanism: &'static str },
+    /// A step of authentication; the name that the client claims, where this step tells it.
+    SaslToken { name: Option<Name> },
     /// The client names itself.
     Software { name: Name, version: Name },
 }
@@ -88,6 +90,7 @@ pub(crate) enum RequestFacts {
 pub(crate) fn read_request(
     shared: &Shared,
     broker: &Name,
+    mechanism: Option<&'static str>,
     api: ApiKey,
     version: i16,
     body: &[u8],
@@ -141,6 +144,12 @@ pub(crate) fn read_request(
         ApiKey::SASL_HANDSHAKE => RequestFacts::SaslHandshake {
             mechanism: SaslHandshakeRequest::read(body, version)?.mechanism_label(),
         },
+        ApiKey::SASL_AUTHENTICATE => {
+            let name = sasl::claimed_name(body, version, mechanism.unwrap_or_default())?;
+            RequestFacts::SaslToken {
+                name: name.map(Name::from),
+            }
+        }
         ApiKey::API_VERSIONS => {
             let request = ApiVersionsRequest::read(body, version)?;
             match (request.software_name, request.software_version) {

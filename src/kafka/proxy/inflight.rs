@@ -89,6 +89,7 @@ struct Inner {
     queue: VecDeque<Expected>,
     raw_sasl: Option<RawSasl>,
     mechanism: Option<&'static str>,
+    claimed: Option<Name>,
     given_member: Option<Name>,
     resend: Option<Resend>,
 }
@@ -197,7 +198,18 @@ impl InFlight {
 
     /// The SASL mechanism that the broker agreed to.
     pub(crate) fn agree_mechanism(&self, mechanism: &'static str) {
-        self.lock().mechanism = Some(mechanism);
+        let mut inner = self.lock();
+        inner.mechanism = Some(mechanism);
+        inner.claimed = None;
+    }
+
+    /// The name that the client claims in this exchange; a step that tells none leaves what one before it told.
+    pub(crate) fn claim(&self, name: Option<&Name>) -> Option<Name> {
+        let mut inner = self.lock();
+        if let Some(name) = name {
+            inner.claimed = Some(Name::clone(name));
+        }
+        inner.claimed.clone()
     }
 
     /// The SASL mechanism agreed on last; `None` before a handshake.

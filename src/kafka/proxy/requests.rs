@@ -434,10 +434,16 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    // What a token says depends on the mechanism, which nothing else needs.
+    let mechanism = match header.api {
+        ApiKey::SASL_AUTHENTICATE => context.in_flight.mechanism(),
+        _ => None,
+    };
     let read = |bytes: &[u8]| {
         read_request(
             &context.shared,
             &context.connection.broker,
+            mechanism,
             header.api,
             header.version,
             bytes,

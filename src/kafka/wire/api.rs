@@ -23,6 +23,7 @@ impl ApiKey {
     pub const SASL_HANDSHAKE: Self = Self(17);
     pub const API_VERSIONS: Self = Self(18);
     pub const INIT_PRODUCER_ID: Self = Self(22);
+    pub const OFFSET_FOR_LEADER_EPOCH: Self = Self(23);
     pub const ADD_PARTITIONS_TO_TXN: Self = Self(24);
     pub const ADD_OFFSETS_TO_TXN: Self = Self(25);
     pub const END_TXN: Self = Self(26);

@@ -106,14 +106,47 @@ pub const fn of(api: ApiKey) -> Policy {
         | ApiKey::CONSUMER_GROUP_HEARTBEAT
         | ApiKey::SHARE_GROUP_HEARTBEAT
         | ApiKey::END_TXN
-        | ApiKey::SASL_HANDSHAKE => observed(0),
-        ApiKey::SASL_AUTHENTICATE
-        | ApiKey::INIT_PRODUCER_ID
+        | ApiKey::SASL_HANDSHAKE
+        | ApiKey::SASL_AUTHENTICATE => observed(0),
+        ApiKey::INIT_PRODUCER_ID
+        | ApiKey::OFFSET_FOR_LEADER_EPOCH
         | ApiKey::ADD_PARTITIONS_TO_TXN
         | ApiKey::ADD_OFFSETS_TO_TXN => answer_only(Decode::Observed, false),
         _ => OPAQUE,
     }
 }
+
+/// What a broker may refuse a client for want of rights, as far as it is seen: the API, and the resource (in lower case) that the
+/// error names. By the authorization table of Kafka's documentation.
+pub const REFUSABLE: [(ApiKey, &[&str]); 21] = [
+    (ApiKey::PRODUCE, &["topic", "transactional_id", "cluster"]),
+    (ApiKey::FETCH, &["topic"]),
+    (ApiKey::METADATA, &["topic"]),
+    (ApiKey::DESCRIBE_TOPIC_PARTITIONS, &["topic"]),
+    (ApiKey::OFFSET_FOR_LEADER_EPOCH, &["topic"]),
+    (ApiKey::OFFSET_COMMIT, &["group", "topic"]),
+    (ApiKey::OFFSET_FETCH, &["group", "topic"]),
+    (ApiKey::FIND_COORDINATOR, &["group", "transactional_id"]),
+    (ApiKey::JOIN_GROUP, &["group"]),
+    (ApiKey::SYNC_GROUP, &["group"]),
+    (ApiKey::HEARTBEAT, &["group"]),
+    (ApiKey::LEAVE_GROUP, &["group"]),
+    (ApiKey::CONSUMER_GROUP_HEARTBEAT, &["group", "topic"]),
+    (ApiKey::SHARE_GROUP_HEARTBEAT, &["group", "topic"]),
+    (ApiKey::SHARE_FETCH, &["group", "topic"]),
+    (ApiKey::SHARE_ACKNOWLEDGE, &["group", "topic"]),
+    (ApiKey::INIT_PRODUCER_ID, &["cluster", "transactional_id"]),
+    (
+        ApiKey::ADD_PARTITIONS_TO_TXN,
+        &["topic", "transactional_id"],
+    ),
+    (ApiKey::ADD_OFFSETS_TO_TXN, &["group", "transactional_id"]),
+    (
+        ApiKey::TXN_OFFSET_COMMIT,
+        &["group", "topic", "transactional_id"],
+    ),
+    (ApiKey::END_TXN, &["transactional_id"]),
+];
 
 /// The newest version of an API that a client may be told of: that of the table for APIs whose messages are rewritten or
 /// scanned, no cap for any other. Lowering more would take features from the client.
@@ -167,6 +200,14 @@ mod tests {
         assert_eq!(decide(ApiKey::FETCH, 19), (OPAQUE, Some(Skipped::Newer)));
         assert_eq!(decide(ApiKey::FETCH, 3), (OPAQUE, Some(Skipped::Older)));
         assert_eq!(decide(ApiKey::FETCH, 18).1, None);
+    }
+
+    #[test]
+    fn what_may_be_refused_is_of_apis_whose_answers_are_read() {
+        for (api, resources) in REFUSABLE {
+            assert_ne!(of(api).response, Decode::Opaque, "{}", api.name());
+            assert!(!resources.is_empty());
+        }
     }
 
     #[test]

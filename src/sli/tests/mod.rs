@@ -4,6 +4,7 @@ mod availability;
 mod delivery;
 mod failures;
 mod lag;
+mod loss;
 mod publish;
 mod schema;
-mod script;
+pub(super) mod script;

@@ -18,7 +18,7 @@ use crate::{
         PublishOutcome, Reservation, SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion,
         SentRecords, SetAside, Settled, SettledPart, Side, Stamp, TopicSeen, Unanswered,
     },
-    sli::{Engine, Examiner, Measure, Objective, Sink, Stage},
+    sli::{Engine, Examiner, Loss, Measure, Objective, Sink, Stage},
 };
 
 /// Wall clock at the start of every script, ms.
@@ -50,9 +50,14 @@ pub(super) struct Totals {
     pub(super) schemas: BTreeMap<&'static str, u64>,
     /// (topic, group and where it went; retry or dead), in order
     pub(super) aside: Vec<(String, &'static str)>,
+    /// topic -> holes in sequences
+    pub(super) gaps: BTreeMap<String, u64>,
+    /// (group, reason) -> offsets
+    pub(super) lost: BTreeMap<(String, &'static str), u64>,
 }
 
 impl Sink for Totals {
+    #[allow(clippy::too_many_lines, reason = "one arm per measure")]
     fn record(&mut self, measure: Measure<'_>) {
         match measure {
             Measure::Judged { series, good, bad } => {
@@ -119,6 +124,7 @@ impl Sink for Totals {
                 let key = (group.to_string(), reason.to_owned());
                 *self.rebalances.entry(key).or_default() += count;
             }
+            Measure::Lost(loss) => self.lost(&loss),
             Measure::ReaderKnown { topic, group } => {
                 self.readers.push((topic.to_string(), group.to_string()));
             }
@@ -150,6 +156,23 @@ impl Totals {
                 framing, records, ..
             } => *self.schemas.entry(framing).or_default() += records,
             _ => {}
+        }
+    }
+
+    fn lost(&mut self, loss: &Loss<'_>) {
+        match loss {
+            Loss::Gaps { topic, count } => {
+                *self.gaps.entry(topic.to_string()).or_default() += count;
+            }
+            Loss::Records {
+                group,
+                reason,
+                count,
+                ..
+            } => {
+                let key = (group.to_string(), reason.as_str());
+                *self.lost.entry(key).or_default() += count;
+            }
         }
     }
 
@@ -439,7 +462,7 @@ pub(super) fn answer(facts: Facts) -> Answer {
     }
 }
 
-pub(super) fn produced(acks: i16, parts: Vec<ProducedPart>) -> Produced {
+pub(in crate::sli) fn produced(acks: i16, parts: Vec<ProducedPart>) -> Produced {
     Produced {
         acks,
         transactional: false,
@@ -543,7 +566,7 @@ pub(super) fn sequence(epoch: i16, base_sequence: i32) -> Option<ProducerSequenc
     })
 }
 
-pub(super) fn sent(
+pub(in crate::sli) fn sent(
     records: u64,
     sequence: Option<ProducerSequence>,
     outcome: PublishOutcome,

@@ -6,6 +6,7 @@
 //! Reference: the schemas in `common/message/` of the `kafka-clients` jar; "Added in version N" is theirs.
 
 pub mod api_versions;
+pub mod epochs;
 pub mod fetch;
 pub mod group;
 pub mod offsets;

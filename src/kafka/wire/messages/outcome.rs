@@ -14,6 +14,7 @@ use super::{
         reader::Reader,
     },
     api_versions::ApiVersionsResponse,
+    epochs::OffsetForLeaderEpochResponse,
     offsets::{OffsetCommitResponse, OffsetFetchResponse},
 };
 
@@ -82,6 +83,13 @@ pub fn top_level(key: ApiKey, version: i16, body: &[u8]) -> Result<Outcome> {
                 worst.add(partition.error_code);
             }
             Some(seen.throttle_ms)
+        }
+        ApiKey::OFFSET_FOR_LEADER_EPOCH => {
+            let response = OffsetForLeaderEpochResponse::read(body, version)?;
+            for partition in response.topics.iter().flat_map(|t| &t.partitions) {
+                worst.add(partition.error_code);
+            }
+            response.throttle_ms
         }
         ApiKey::LIST_OFFSETS => list_offsets(body, version, &mut worst)?,
         ApiKey::DESCRIBE_TOPIC_PARTITIONS => describe_topic_partitions(body, version, &mut worst)?,

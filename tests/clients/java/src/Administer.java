@@ -13,6 +13,7 @@ import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.TopicPartition;
@@ -22,6 +23,8 @@ import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.quota.ClientQuotaAlteration;
+import org.apache.kafka.common.quota.ClientQuotaEntity;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
@@ -66,6 +69,8 @@ final class Administer {
             case "offsets" -> offsets(admin, command);
             case "move-leader" -> moveLeader(admin, command);
             case "add-acl" -> addAcl(admin, command);
+            case "delete-records" -> deleteRecords(admin, command);
+            case "alter-quota" -> alterQuota(admin, command);
             default -> throw new IllegalArgumentException("unknown command " + command.command);
         }
     }
@@ -193,5 +198,20 @@ final class Administer {
         AccessControlEntry entry = new AccessControlEntry(command.text("principal"), "*",
                 AclOperation.fromString(command.text("operation")), permission);
         admin.createAcls(List.of(new AclBinding(pattern, entry))).all().get();
+    }
+
+    private void deleteRecords(Admin admin, Options command) throws Exception {
+        TopicPartition partition = new TopicPartition(command.text("topic"), (int) command.number("partition", 0));
+        long before = command.number("before", 0);
+        long start = admin.deleteRecords(Map.of(partition, RecordsToDelete.beforeOffset(before)))
+                .lowWatermarks().get(partition).get().lowWatermark();
+        Out.line("start", "partition", partition.partition(), "offset", start);
+    }
+
+    private void alterQuota(Admin admin, Options command) throws Exception {
+        ClientQuotaEntity entity = new ClientQuotaEntity(Map.of(ClientQuotaEntity.CLIENT_ID, command.text("client-id")));
+        ClientQuotaAlteration.Op op =
+                new ClientQuotaAlteration.Op(command.text("quota"), (double) command.number("value", 0));
+        admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, List.of(op)))).all().get();
     }
 }

@@ -1,0 +1,192 @@
+//! The audit trail as JSON lines in a file or on standard output.
+//!
+//! A bounded queue stands between who makes entries and who writes them; what does not fit, and what cannot be written, is
+//! dropped and counted. Must not make whoever hands over an entry wait for a disk.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    audit::{Entry, Sink},
+    metrics::{Dropped, Metrics},
+};
+
+/// Lines that may wait for a slow disk; a line is about 300 bytes.
+pub const QUEUE_LINES: usize = 4_096;
+/// Between two warnings about lines that cannot be written.
+const NOTICE: Duration = Duration::from_secs(60);
+/// Who may read a file that is made: names of users and topics are in it.
+const MODE: u32 = 0o640;
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// Appended to a file, which is made where it is missing.
+    File(PathBuf),
+}
+
+/// The end that takes entries.
+#[derive(Debug)]
+pub struct Lines {
+    queue: mpsc::Sender<String>,
+    full: Dropped,
+}
+
+impl Sink for Lines {
+    fn entry(&mut self, entry: Entry) {
+        let line = serde_json::to_string(&entry).unwrap_or_default();
+        if self.queue.try_send(line).is_err() {
+            self.full.add(1);
+        }
+    }
+}
+
+/// The end that writes.
+pub struct Writer {
+    queue: mpsc::Receiver<String>,
+    to: Box<dyn Write + Send>,
+    failed: Dropped,
+    warned: Option<Instant>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+/// Opens both ends.
+///
+/// # Errors
+/// Where the file cannot be opened for appending.
+pub fn open(target: &Target, metrics: &Metrics) -> io::Result<(Lines, Writer)> {
+    let to: Box<dyn Write + Send> = match target {
+        Target::Stdout => Box::new(io::stdout()),
+        Target::File(path) => {
+            let mut options = OpenOptions::new();
+            let file = options.append(true).create(true).mode(MODE).open(path)?;
+            Box::new(file)
+        }
+    };
+    Ok(ends(to, QUEUE_LINES, metrics))
+}
+
+fn ends(to: Box<dyn Write + Send>, lines: usize, metrics: &Metrics) -> (Lines, Writer) {
+    let (sender, queue) = mpsc::channel(lines);
+    let lines = Lines {
+        queue: sender,
+        full: metrics.dropped("audit", "queue_full"),
+    };
+    let writer = Writer {
+        queue,
+        to,
+        failed: metrics.dropped("audit", "write"),
+        warned: None,
+    };
+    (lines, writer)
+}
+
+impl Writer {
+    /// Writes until the other end is gone. Blocks: to be run on a thread that nobody waits for.
+    pub fn run(mut self) {
+        while let Some(mut line) = self.queue.blocking_recv() {
+            line.push('\n');
+            // One write per line, so that lines of several writers to one file do not mix.
+            let written = self.to.write_all(line.as_bytes());
+            if let Err(fault) = written.and_then(|()| self.to.flush()) {
+                self.failed.add(1);
+                self.warn(&fault);
+            }
+        }
+    }
+
+    fn warn(&mut self, fault: &io::Error) {
+        let now = Instant::now();
+        let recent = |at: Instant| now.saturating_duration_since(at) < NOTICE;
+        if !self.warned.is_some_and(recent) {
+            self.warned = Some(now);
+            tracing::warn!(%fault, "audit lines are not written and lost; check audit.file");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::{
+        audit::Trail,
+        event::{Event, Facts},
+        metrics::Settings,
+    };
+
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<Vec<u8>>>, bool);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.1 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn metrics() -> Metrics {
+        let settings = Settings {
+            max_series: 1_000,
+            latency_bounds: vec![1.0],
+            push: false,
+        };
+        Metrics::new(&settings).unwrap()
+    }
+
+    fn fill(lines: &mut Lines, count: usize) {
+        for _ in 0..count {
+            let mut trail = Trail::new(Duration::from_secs(1));
+            trail.take(&Event::answered(5, Facts::Topics(Vec::new())), lines);
+        }
+    }
+
+    #[test]
+    fn each_entry_is_a_line_and_what_does_not_fit_is_counted() {
+        let (metrics, disk) = (metrics(), Disk::default());
+        let (mut lines, writer) = ends(Box::new(disk.clone()), 3, &metrics);
+        fill(&mut lines, 5);
+        drop(lines);
+        writer.run();
+        let text = String::from_utf8(disk.0.lock().unwrap().clone()).unwrap();
+        let values: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(values.len(), 3);
+        assert_eq!(values[0]["action"], "connected");
+        assert_eq!(metrics.dropped("audit", "queue_full").count(), 2);
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_and_is_counted() {
+        let (metrics, disk) = (metrics(), Disk(Arc::default(), true));
+        let (mut lines, writer) = ends(Box::new(disk), 3, &metrics);
+        fill(&mut lines, 3);
+        drop(lines);
+        writer.run();
+        assert_eq!(metrics.dropped("audit", "write").count(), 3);
+    }
+}
