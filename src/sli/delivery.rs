@@ -13,7 +13,6 @@ use super::{
     engine::{
         Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, MAX_SEEN_BATCHES, ReadingKey, reader_known,
     },
-    loss::Loss,
     measure::{Measure, Reason, Sink, Sli, Stage},
     seen::{FEW_BATCHES, MAX_BATCHES, Passed, is_data},
     spread::Times,
@@ -199,59 +198,6 @@ impl Engine {
             reading.failed.add(offset, false);
         }
         Some(pass)
-    }
-
-    /// What the answer proves to be lost to the group.
-    fn lost(
-        &mut self,
-        key: &ReadingKey,
-        part: &DeliveredPart,
-        committed: Option<i64>,
-        at: Stamp,
-        sink: &mut dyn Sink,
-    ) {
-        if !self.is_continuous(at) {
-            return;
-        }
-        let (group, topic, _) = key;
-        for (reason, count) in self.losses.answered(key, part, committed) {
-            sink.record(Measure::Lost(Loss::Records {
-                topic,
-                group,
-                reason,
-                count,
-            }));
-        }
-    }
-
-    /// A consumer was told where what it has read ends.
-    pub(super) fn epoch_ends(
-        &mut self,
-        ends: &[(Name, i32, i64)],
-        event: &Event,
-        sink: &mut dyn Sink,
-    ) {
-        if !self.is_continuous(event.at) {
-            return;
-        }
-        for (topic, partition, end) in ends {
-            let group = self.members.group_of(&event.client, topic, *partition);
-            let key: ReadingKey = (group, Arc::clone(topic), *partition);
-            // Who reads for no group, or for one of several, has no reading.
-            let Some(reading) = self.readings.get(&key) else {
-                continue;
-            };
-            let (group, topic, _) = &key;
-            let committed = reading.position_since(self.doubt);
-            if let Some((reason, count)) = self.losses.ends(&key, *end, committed) {
-                sink.record(Measure::Lost(Loss::Records {
-                    topic,
-                    group,
-                    reason,
-                    count,
-                }));
-            }
-        }
     }
 
     fn batch(

@@ -7,10 +7,13 @@
 //! program skips by seeking, holes inside and between batches (compaction, markers, aborted records) and positions that are
 //! nobody's are no loss here. Counts are offsets: markers and compacted records in the range are in them. Must not look at record contents, nor guess a number.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use super::engine::{MAX_READINGS, ReadingKey};
-use crate::event::{DeliveredPart, Name};
+use super::{
+    engine::{Engine, MAX_READINGS, ReadingKey},
+    measure::{Measure, Sink},
+};
+use crate::event::{DeliveredPart, Event, Name, Stamp};
 
 /// Why records are lost to a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -247,5 +250,60 @@ impl Losses {
     /// Keeps only the groups that are still known.
     pub(super) fn retain(&mut self, known: impl Fn(&Name) -> bool) {
         self.courses.retain(|(group, _, _), _| known(group));
+    }
+}
+
+impl Engine {
+    /// What the answer proves to be lost to the group.
+    pub(super) fn lost(
+        &mut self,
+        key: &ReadingKey,
+        part: &DeliveredPart,
+        committed: Option<i64>,
+        at: Stamp,
+        sink: &mut dyn Sink,
+    ) {
+        if !self.is_continuous(at) {
+            return;
+        }
+        let (group, topic, _) = key;
+        for (reason, count) in self.losses.answered(key, part, committed) {
+            sink.record(Measure::Lost(Loss::Records {
+                topic,
+                group,
+                reason,
+                count,
+            }));
+        }
+    }
+
+    /// A consumer was told where what it has read ends.
+    pub(super) fn epoch_ends(
+        &mut self,
+        ends: &[(Name, i32, i64)],
+        event: &Event,
+        sink: &mut dyn Sink,
+    ) {
+        if !self.is_continuous(event.at) {
+            return;
+        }
+        for (topic, partition, end) in ends {
+            let group = self.members.group_of(&event.client, topic, *partition);
+            let key: ReadingKey = (group, Arc::clone(topic), *partition);
+            // Who reads for no group, or for one of several, has no reading.
+            let Some(reading) = self.readings.get(&key) else {
+                continue;
+            };
+            let (group, topic, _) = &key;
+            let committed = reading.position_since(self.doubt);
+            if let Some((reason, count)) = self.losses.ends(&key, *end, committed) {
+                sink.record(Measure::Lost(Loss::Records {
+                    topic,
+                    group,
+                    reason,
+                    count,
+                }));
+            }
+        }
     }
 }
