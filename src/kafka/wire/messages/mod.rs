@@ -8,6 +8,9 @@
 pub mod api_versions;
 pub mod fetch;
 pub mod group;
+pub mod inventory;
+pub mod login;
+pub mod membership;
 pub mod offsets;
 pub mod outcome;
 pub mod reading;
