@@ -16,11 +16,27 @@ pub enum Sli {
     Latency,
     /// Requests and connects; good = answered in time without a fault of the broker.
     Availability,
+    /// Observer: offsets past their deadline; good = the group had committed past them by then.
+    Delivery,
+    /// Observer: looks at one partition of a group; good = its lag in seconds is under the threshold.
+    Lag,
+    /// Observer: probes of one broker; good = answered.
+    Broker,
+    /// Observer: looks at one partition; good = groups and disk have room before retention removes what is unread.
+    Retention,
 }
 
 impl Sli {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Publish, Self::Latency, Self::Availability];
+    pub const ALL: [Self; 7] = [
+        Self::Publish,
+        Self::Latency,
+        Self::Availability,
+        Self::Delivery,
+        Self::Lag,
+        Self::Broker,
+        Self::Retention,
+    ];
 
     /// The metric label and the word in `objectives:`.
     #[must_use]
@@ -29,6 +45,10 @@ impl Sli {
             Self::Publish => "publish",
             Self::Latency => "latency",
             Self::Availability => "availability",
+            Self::Delivery => "delivery",
+            Self::Lag => "lag",
+            Self::Broker => "broker",
+            Self::Retention => "retention",
         }
     }
 
@@ -36,7 +56,12 @@ impl Sli {
     #[must_use]
     pub const fn default_goal(self) -> Goal {
         match self {
-            Self::Publish => Goal {
+            Self::Lag | Self::Retention => Goal {
+                stage: None,
+                threshold: None,
+                target: 0.99,
+            },
+            Self::Publish | Self::Delivery => Goal {
                 stage: None,
                 threshold: None,
                 target: 0.999,
@@ -46,7 +71,7 @@ impl Sli {
                 threshold: Some(DEFAULT_LATENCY_THRESHOLD),
                 target: 0.95,
             },
-            Self::Availability => Goal {
+            Self::Availability | Self::Broker => Goal {
                 stage: None,
                 threshold: None,
                 target: 0.9995,
@@ -104,6 +129,14 @@ pub enum Reason {
     ClientClosed,
     /// The sidecar closed the connection while a request was open.
     ProxyClosed,
+    /// Observer: the broker did not tell what is needed, this time.
+    NotAnswered,
+    /// Observer: it may not be asked for, for want of rights.
+    NoRights,
+    /// Observer: the brokers are too old to tell.
+    NotOffered,
+    /// Observer: the group's position lies behind the end of the partition.
+    BeyondEnd,
 }
 
 impl Reason {
@@ -124,6 +157,10 @@ impl Reason {
             Self::Settling => "settling",
             Self::ClientClosed => "client_closed",
             Self::ProxyClosed => "proxy_closed",
+            Self::NotAnswered => "not_answered",
+            Self::NoRights => "no_rights",
+            Self::NotOffered => "not_offered",
+            Self::BeyondEnd => "beyond_end",
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod availability;
 pub mod bounds;
+pub mod cluster;
 mod delivery;
 mod engine;
 mod groups;
