@@ -15,8 +15,10 @@ mod limits;
 mod lineage;
 mod names;
 mod objectives;
+mod observe;
 mod otlp;
 mod pattern;
+mod sasl;
 mod schema;
 mod section;
 mod sources;
@@ -35,8 +37,10 @@ pub use limits::{LimitsConfig, MetricsConfig, ProxyConfig};
 pub use lineage::{BusinessId, LineageConfig};
 pub use names::NameRule;
 pub use objectives::{ObjectiveConfig, Sli, Stage};
+pub use observe::ObserveConfig;
 pub use otlp::{OtlpConfig, OtlpHeaders, OtlpProtocol, endpoint as otlp_endpoint};
 pub use pattern::Pattern;
+pub use sasl::{SaslConfig, SaslMechanism};
 pub use schema::keys;
 pub use sources::{Override, Sources};
 pub use tls::{Identity, TlsConfig};
@@ -67,6 +71,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The dataplane.
     pub proxy: ProxyConfig,
+    /// How the observer watches.
+    pub observe: ObserveConfig,
     /// The admin listener.
     pub admin: AdminConfig,
     /// Our own log.
@@ -88,6 +94,7 @@ impl Default for Config {
             names: Vec::new(),
             limits: LimitsConfig::default(),
             proxy: ProxyConfig::default(),
+            observe: ObserveConfig::default(),
             admin: AdminConfig::default(),
             log: LogConfig::default(),
             drain_timeout: Duration::from_secs(30),
@@ -132,6 +139,7 @@ impl Config {
             names: NameRule::read_all(root),
             limits: LimitsConfig::read(&root.section("limits")),
             proxy: ProxyConfig::read(&root.section("proxy")),
+            observe: ObserveConfig::read(&root.section("observe")),
             admin: AdminConfig::read(&root.section("admin")),
             log: LogConfig::read(&root.section("log")),
             drain_timeout: root.or(

@@ -6,9 +6,11 @@
 
 mod conventions;
 mod decode;
+mod exporter;
 mod gauges;
 mod hot;
 mod names;
+mod observed;
 mod sink;
 mod snapshot;
 mod traffic;
@@ -22,6 +24,7 @@ use crate::{metrics::Metrics, sli::Engine};
 
 pub use hot::Hot;
 pub use names::{Fold, MAX_FOLDED};
+pub use observed::{Observed, Shown};
 pub use snapshot::{GroupTopic, GroupView, Snapshot, Snapshots, TopicView};
 pub use worker::{BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
 

@@ -17,9 +17,10 @@ const HTTP_LIMIT: Duration = Duration::from_secs(10);
 const LOG_LIMIT: Duration = Duration::from_secs(20);
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
-/// What to start: `throughline run` with these.
+/// What to start: `throughline run` or `observe` with these.
 #[derive(Clone, Debug)]
 pub(crate) struct ThroughlineSpec {
+    role: &'static str,
     bootstrap: String,
     listen_port: u16,
     admin_port: u16,
@@ -32,6 +33,7 @@ pub(crate) struct ThroughlineSpec {
 impl ThroughlineSpec {
     pub(crate) fn new(bootstrap: &str) -> Self {
         Self {
+            role: "run",
             bootstrap: bootstrap.to_owned(),
             listen_port: ports::free(),
             admin_port: ports::free(),
@@ -41,6 +43,15 @@ impl ThroughlineSpec {
             config: None,
             environment: Vec::new(),
         }
+    }
+
+    /// `throughline observe`, which looks every second.
+    pub(crate) fn observer(bootstrap: &str) -> Self {
+        let spec = Self {
+            role: "observe",
+            ..Self::new(bootstrap)
+        };
+        spec.set("observe.cycle_seconds", "1")
     }
 
     /// `inject`, `observe` or `off`.
@@ -70,8 +81,10 @@ impl ThroughlineSpec {
 
     fn command(&self) -> Command {
         let mut command = binary();
-        command.args(["run", "--bootstrap", &self.bootstrap]);
-        command.args(["--listen", &format!("127.0.0.1:{}", self.listen_port)]);
+        command.args([self.role, "--bootstrap", &self.bootstrap]);
+        if self.role == "run" {
+            command.args(["--listen", &format!("127.0.0.1:{}", self.listen_port)]);
+        }
         command.args(["--admin", &format!("127.0.0.1:{}", self.admin_port)]);
         if let Some(mode) = &self.mode {
             command.args(["--mode", mode]);
@@ -167,7 +180,7 @@ impl Throughline {
         answer.body
     }
 
-    fn try_get(&self, path: &str) -> std::io::Result<Answer> {
+    pub(crate) fn try_get(&self, path: &str) -> std::io::Result<Answer> {
         self.ask(path, "")
     }
 

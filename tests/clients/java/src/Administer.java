@@ -13,7 +13,9 @@ import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
@@ -65,9 +67,30 @@ final class Administer {
             case "alter-configs" -> alterConfigs(admin, command);
             case "offsets" -> offsets(admin, command);
             case "move-leader" -> moveLeader(admin, command);
+            case "commit" -> commit(admin, command);
+            case "delete-records" -> deleteRecords(admin, command);
             case "add-acl" -> addAcl(admin, command);
             default -> throw new IllegalArgumentException("unknown command " + command.command);
         }
+    }
+
+    /** Commits for a group without members; makes the group where there is none. */
+    private void commit(Admin admin, Options command) throws Exception {
+        int first = (int) command.number("partition", 0);
+        long count = command.number("partitions", 1);
+        OffsetAndMetadata position = new OffsetAndMetadata(command.number("offset", 0));
+        Map<TopicPartition, OffsetAndMetadata> positions = new HashMap<>();
+        for (int partition = first; partition < first + count; partition++) {
+            positions.put(new TopicPartition(command.text("topic"), partition), position);
+        }
+        admin.alterConsumerGroupOffsets(command.text("group"), positions).all().get();
+    }
+
+    /** Removes the records before an offset, as retention would. */
+    private void deleteRecords(Admin admin, Options command) throws Exception {
+        TopicPartition partition = new TopicPartition(command.text("topic"), (int) command.number("partition", 0));
+        RecordsToDelete before = RecordsToDelete.beforeOffset(command.number("offset", 0));
+        admin.deleteRecords(Map.of(partition, before)).all().get();
     }
 
     private void createTopic(Admin admin, Options command) throws Exception {
