@@ -235,9 +235,9 @@ const WRONG: &[(&str, &[&str])] = &[
         &[
             "t.yaml:2: objectives[0].match: `(` is not a regular expression: unclosed group",
             "t.yaml:2: objectives[0].stage: does not apply to sli publish, allowed with: latency",
-            "t.yaml:2: objectives[0].threshold_seconds: does not apply to sli publish, allowed with: latency",
+            "t.yaml:2: objectives[0].threshold_seconds: does not apply to sli publish, allowed with: latency, lag",
             "t.yaml:3: objectives[1].match: is missing, allowed: a regular expression",
-            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency",
+            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency, delivery, lag, broker, retention",
             "t.yaml:3: objectives[1].target: `95` is out of range, allowed: a share over 0 and under 1, for example 0.95 \
              for 95 %",
             "t.yaml:4: objectives[2]: is one value, allowed: a mapping with match, sli, threshold_seconds, target, stage",
