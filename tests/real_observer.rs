@@ -19,7 +19,7 @@ use support::clients::{Client, Running};
 use support::deadline::{poll_until, try_poll_until};
 use support::kafka::{Kafka, KafkaSpec, Listener, Mechanism, Version};
 use support::metrics::Metrics;
-use support::throughline::{Throughline, ThroughlineSpec};
+use support::throughline::{self, Throughline, ThroughlineSpec};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -509,6 +509,12 @@ fn every_mechanism_logs_in_and_no_secret_is_shown() {
             assert!(!seen.get(path).body.contains("alice-secret"), "{path}");
         }
         assert!(seen.get("/config").body.contains("password_file"));
+        // `check` logs in with the same settings.
+        let spec = login(&kafka, listener, mechanism, "alice");
+        let checked = throughline::check(&spec.settings());
+        let said = checked.said;
+        assert_eq!(checked.status, Some(0), "{said}");
+        assert!(said.contains("cluster VGhyb3VnaGxpbmVUZXN0MQ"), "{said}");
         assert!(!seen.tail().contains("alice-secret"));
         seen.terminate();
     }

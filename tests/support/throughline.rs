@@ -79,6 +79,15 @@ impl ThroughlineSpec {
         self
     }
 
+    /// What other commands need to reach the same cluster in the same way.
+    pub(crate) fn settings(&self) -> Vec<&str> {
+        let all = self.settings.iter().flat_map(|one| ["--set", one.as_str()]);
+        ["--bootstrap", &self.bootstrap]
+            .into_iter()
+            .chain(all)
+            .collect()
+    }
+
     fn command(&self) -> Command {
         let mut command = binary();
         command.args([self.role, "--bootstrap", &self.bootstrap]);
