@@ -40,13 +40,14 @@ fuzz:
 	@scripts/tools.sh build
 	THROUGHLINE_FUZZ_CASES=$(FUZZ_CASES) $(CARGO) test --profile fuzz --test wire_mutation --test proxy_mutation -- --nocapture
 
-## acceptance  what takes long: fuzz, licences, a minute of demo, every test again on optimized code, traces in a real Jaeger; before an issue is resolved
+## acceptance  what takes long: fuzz, licences, a minute of demo, every test again on optimized code, traces in a real Jaeger, an observer over 10,000 partitions; before an issue is resolved
 acceptance: fuzz
 	@scripts/tools.sh brokers clients
 	scripts/deny.sh
 	$(MAKE) demo DEMO_ARGS="--duration 60s"
 	THROUGHLINE_FILTER_IDS=10000000 THROUGHLINE_TREE_EVENTS=1000 $(CARGO) test --profile fuzz --no-fail-fast
 	$(CARGO) test --profile fuzz --test real_jaeger -- --ignored
+	$(CARGO) test --profile fuzz --test real_observer -- --ignored --nocapture
 
 ## tools       install what the other targets need, without running them
 tools:

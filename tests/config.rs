@@ -145,10 +145,16 @@ fn reference_shows_every_key_and_no_other() {
 #[test]
 fn uncommented_reference_is_accepted_but_for_its_files() {
     let faults = Case::file(uncommented()).faults();
-    assert_eq!(faults.len(), 3, "{faults:#?}");
-    for (fault, key) in faults.iter().zip(["ca_file", "cert_file", "key_file"]) {
+    assert_eq!(faults.len(), 4, "{faults:#?}");
+    let files = [
+        "tls.ca_file",
+        "tls.cert_file",
+        "tls.key_file",
+        "sasl.password_file",
+    ];
+    for (fault, key) in faults.iter().zip(files) {
         assert!(
-            fault.contains(&format!("kafka.tls.{key}: `/etc/throughline/c"))
+            fault.contains(&format!("kafka.{key}: `/etc/throughline/"))
                 && fault.contains("cannot be read: No such file"),
             "{fault}"
         );
@@ -208,8 +214,9 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:1: context.mode: `injct` is not known, allowed: inject, observe, off",
             "t.yaml:2: redaction: not acted on in this version, remove it",
             "t.yaml:3: owners: not acted on in this version, remove it",
-            "t.yaml:4: metrics.compatibility: not acted on in this version, remove it",
-            "t.yaml:5: kafka.sasl: not acted on in this version, remove it",
+            "t.yaml:4: metrics.compatibility: `x` is not known, allowed: kafka_exporter",
+            "t.yaml:5: kafka.sasl.mechanism: is missing, allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
+            "t.yaml:5: kafka.sasl.password_file: is missing, allowed: the path of a file that holds the password and nothing else",
         ],
     ),
     (
@@ -218,7 +225,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
             "t.yaml:4: log: given twice, first at t.yaml:1",
             "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
-            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, schema, otlp, objectives, metrics, names, limits, proxy, admin, audit, log, \
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, schema, otlp, objectives, metrics, names, limits, proxy, observe, admin, audit, log, \
              drain_timeout_seconds",
         ],
     ),
@@ -228,9 +235,9 @@ const WRONG: &[(&str, &[&str])] = &[
         &[
             "t.yaml:2: objectives[0].match: `(` is not a regular expression: unclosed group",
             "t.yaml:2: objectives[0].stage: does not apply to sli publish, allowed with: latency",
-            "t.yaml:2: objectives[0].threshold_seconds: does not apply to sli publish, allowed with: latency",
+            "t.yaml:2: objectives[0].threshold_seconds: does not apply to sli publish, allowed with: latency, lag",
             "t.yaml:3: objectives[1].match: is missing, allowed: a regular expression",
-            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency, processing, duplicates, dead_letter, schema",
+            "t.yaml:3: objectives[1].sli: `latncy` is not known, allowed: publish, availability, latency, processing, duplicates, dead_letter, schema, delivery, lag, broker, retention",
             "t.yaml:3: objectives[1].target: `95` is out of range, allowed: a share over 0 and under 1, for example 0.95 \
              for 95 %",
             "t.yaml:4: objectives[2]: is one value, allowed: a mapping with match, sli, threshold_seconds, target, stage",
@@ -312,7 +319,7 @@ fn every_fault_is_reported_with_its_line() {
 
 #[test]
 fn keys_of_later_versions_are_refused_only_where_they_say_something() {
-    Case::file("redaction:\nowners: []\nkafka: {sasl: {mechanism: }}\n").load();
+    Case::file("redaction:\nowners: []\n").load();
     for given in ["otlp: {logs: true}", "redaction: {headers: [a]}"] {
         let faults = Case::file(given).faults();
         assert!(
@@ -388,7 +395,7 @@ fn faults_of_variables_and_flags_name_them() {
             "--otlp-endpoint: otlp.endpoint: `x` is no URL, allowed: http:// or https:// with host and port, for example http://localhost:4317",
             "--set kafka: kafka: is a section, allowed: kafka.bootstrap, kafka.listen, kafka.broker_listen, kafka.advertise, \
              kafka.cluster_name, kafka.tls, kafka.tls.ca_file, kafka.tls.cert_file, kafka.tls.key_file, \
-             kafka.tls.server_name, kafka.tls.insecure_skip_verify",
+             kafka.tls.server_name, kafka.tls.insecure_skip_verify, kafka.sasl, kafka.sasl.mechanism, kafka.sasl.username, kafka.sasl.password_file",
             "--set kafka.listen: kafka.listen: `9092` has no port, allowed: host:port, for example kafka:9092",
             "--set kafka.tls: kafka.tls.ca_fil: unknown key, did you mean `ca_file`?",
             "--set names: names: not valid YAML: while parsing a node, did not find expected node content",
@@ -586,6 +593,37 @@ fn the_token_is_never_shown() {
     let faults = case.faults();
     assert!(
         !faults[0].contains("short") && faults[0].contains("holds no token"),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn a_password_is_read_from_its_file_and_never_shown() {
+    let case = Case::none();
+    let path = case.write("password", "correct horse, battery=staple\r\n");
+    let case = case
+        .set("kafka.sasl.mechanism", "SCRAM-SHA-512")
+        .set("kafka.sasl.username", "throughline")
+        .set("kafka.sasl.password_file", &path.display().to_string());
+    let config = case.load();
+    let sasl = config.kafka.sasl.clone().unwrap();
+    assert_eq!(sasl.password.expose(), "correct horse, battery=staple");
+    let shown = format!("{config:?} {config:#?} {}", config.effective_json());
+    assert!(!shown.contains("correct"), "{shown}");
+    assert!(shown.contains("SCRAM-SHA-512"), "{shown}");
+    // Another password behind the same path.
+    fs::write(&path, "other").unwrap();
+    assert_eq!(changes(&config, &case.load()).needs_restart, ["kafka.sasl"]);
+    for wrong in ["", "\n", "two\nlines"] {
+        fs::write(&path, wrong).unwrap();
+        let faults = case.faults();
+        assert!(faults[0].contains("holds no password"), "{faults:?}");
+    }
+    let case =
+        Case::file("kafka: {sasl: {mechanism: GSSAPI, username: a, password_file: /nowhere}}\n");
+    let faults = case.faults();
+    assert!(
+        faults[0].contains("`GSSAPI` is not known, allowed: PLAIN"),
         "{faults:?}"
     );
 }

@@ -22,7 +22,7 @@ use kafka_protocol::{
     protocol::Decodable,
 };
 use throughline::kafka::{
-    control::{PartitionReader, Progress, ReadRecord, Unread, Window},
+    control::{Access, PartitionReader, Progress, ReadRecord, Unread, Window},
     dial::HostPort,
     wire::{api::ApiKey, frame::request_header, search::Needles},
 };
@@ -171,7 +171,8 @@ impl Cluster {
             host: "127.0.0.1".to_owned(),
             port: self.ports[0],
         };
-        let connected = PartitionReader::connect(vec![bootstrap], None, DEADLINE).await;
+        let connected =
+            PartitionReader::connect(vec![bootstrap], Access::default(), DEADLINE).await;
         let mut reader = connected.unwrap();
         let partitions = [("orders".into(), 0)];
         let window = Window { from: 0, to: None };

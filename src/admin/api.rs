@@ -21,7 +21,7 @@ pub(super) fn openapi(version: &str) -> Value {
         "info": {
             "title": "Throughline admin API",
             "version": version,
-            "description": "What one sidecar saw. Figures are this pod's, since start, taken at most a second ago.",
+            "description": "What one sidecar saw: figures are this pod's, since start, taken at most a second ago. Of an observer: those of the whole cluster at its last look.",
         },
         "paths": paths,
         "components": {"schemas": schemas()},

@@ -22,6 +22,11 @@ pub use server::{
 
 /// What may be switched while running. Implemented by the composition of a role.
 pub trait Control: Send + Sync + fmt::Debug {
+    /// Whether clients connect here; an observer has none to show.
+    fn serves_clients(&self) -> bool {
+        true
+    }
+
     /// The mode now: `observe`, `off`, ...
     fn mode(&self) -> String;
 

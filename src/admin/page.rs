@@ -49,13 +49,18 @@ pub(super) fn render(sources: &Sources, snapshot: &Snapshot) -> String {
         .collect();
     slis(&mut out, &measured);
     groups(&mut out, &snapshot.groups);
-    lineage(&mut out, &snapshot.lineage);
-    traces(&mut out, &snapshot.traces);
-    connections(&mut out, &snapshot.connections);
-    clients(&mut out, &snapshot.clients);
-    out.raw(
-        "<p class=\"dim\">Figures since start, this pod only. <a href=\"/metrics\">/metrics</a> ",
-    );
+    let whose = if sources.control.serves_clients() {
+        lineage(&mut out, &snapshot.lineage);
+        traces(&mut out, &snapshot.traces);
+        connections(&mut out, &snapshot.connections);
+        clients(&mut out, &snapshot.clients);
+        "this pod only"
+    } else {
+        "the whole cluster"
+    };
+    out.raw(&format!(
+        "<p class=\"dim\">Figures since start, {whose}. <a href=\"/metrics\">/metrics</a> "
+    ));
     out.raw("<a href=\"/api/v1/openapi.json\">API</a> <a href=\"/config\">configuration</a></p>");
     out.raw("</body></html>\n");
     out.0

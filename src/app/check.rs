@@ -5,11 +5,7 @@
 use std::{io, time::Duration};
 
 use super::settings;
-use crate::{
-    cli::Streams,
-    config::Config,
-    kafka::{control, dial::TlsSettings},
-};
+use crate::{cli::Streams, config::Config, kafka::control};
 
 /// Time for one broker to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,8 +19,8 @@ pub(crate) async fn check(
     offline: bool,
     streams: &mut Streams<'_>,
 ) -> io::Result<bool> {
-    let tls: Option<TlsSettings> = match config.kafka.tls.as_ref().map(settings::tls).transpose() {
-        Ok(tls) => tls,
+    let access = match settings::access(config) {
+        Ok(access) => access,
         Err(fault) => {
             writeln!(streams.err, "{fault}")?;
             return Ok(false);
@@ -36,10 +32,11 @@ pub(crate) async fn check(
     }
     let mut all = true;
     for broker in settings::bootstrap(config) {
-        match control::probe(&broker, tls.as_ref(), TIMEOUT).await {
+        match control::probe(&broker, &access, TIMEOUT).await {
             Ok(probe) => {
                 let what = match probe.cluster {
-                    None => "it wants authentication, which the application brings".to_owned(),
+                    None => "it wants authentication: the application brings its own, set kafka.sasl for ours"
+                        .to_owned(),
                     Some(cluster) => format!(
                         "cluster {}, {} brokers",
                         cluster.id.as_deref().unwrap_or("without an id"),

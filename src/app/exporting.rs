@@ -67,6 +67,23 @@ impl Exporting {
         })
     }
 
+    /// Starts what pushes metrics, where it is asked for; there are no spans.
+    ///
+    /// # Errors
+    /// A setting, or a variable of the environment, is wrong.
+    pub(super) fn metrics_alone(
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        telemetry: &Runtime,
+    ) -> Result<Self, OtlpError> {
+        let _on = telemetry.enter();
+        Ok(Self {
+            spans: None,
+            metrics: push(config, metrics, telemetry)?,
+            diagnostics: None,
+        })
+    }
+
     /// Lets what is left leave. To be called once nothing is counted any more.
     pub(super) async fn finish(self) {
         if let Some(diagnostics) = self.diagnostics {

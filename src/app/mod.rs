@@ -11,6 +11,7 @@ mod demo;
 mod diagnostics;
 mod exporting;
 mod logging;
+mod observe;
 mod opener;
 mod schemas;
 mod settings;
@@ -79,6 +80,10 @@ fn dispatch(words: &[OsString], streams: &mut Streams<'_>) -> io::Result<u8> {
         Request::Trace(wanted) => match Config::load(&wanted.sources) {
             Err(faults) => cli::report(&faults, streams).map(|()| USAGE_ERROR),
             Ok(config) => telemetry()?.block_on(trace::trace(&config, &wanted, streams)),
+        },
+        Request::Observe(observe) => match Config::load(&observe.sources) {
+            Err(faults) => cli::report(&faults, streams).map(|()| USAGE_ERROR),
+            Ok(config) => observe::observer_role(&config, &observe.sources, streams),
         },
         Request::Run(run) => match Config::load(&run.sources) {
             Err(faults) => cli::report(&faults, streams).map(|()| USAGE_ERROR),

@@ -4,6 +4,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ use crate::{
     event::{Category, Name},
     export::{lines, otlp},
     kafka::{
+        control::{Access, Login, Mechanism},
         dial::{
             HostPort, TlsSettings,
             tls::{TlsError, TlsMaterial, client_config},
@@ -262,6 +264,23 @@ pub(crate) fn tls(config: &TlsConfig) -> Result<TlsSettings, TlsError> {
     })
 }
 
+/// How our own connections get in.
+pub(crate) fn access(config: &Config) -> Result<Access, TlsError> {
+    let login = config.kafka.sasl.as_ref().map(|sasl| Login {
+        mechanism: match sasl.mechanism {
+            config::SaslMechanism::Plain => Mechanism::Plain,
+            config::SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
+            config::SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
+        },
+        username: sasl.username.clone(),
+        password: sasl.password.expose().to_owned(),
+    });
+    Ok(Access {
+        tls: config.kafka.tls.as_ref().map(tls).transpose()?,
+        login: login.map(Arc::new),
+    })
+}
+
 fn listen(address: &ListenAddress) -> Listen {
     Listen {
         addresses: addresses(address),
@@ -310,6 +329,10 @@ pub(crate) fn objectives(config: &Config) -> Vec<Objective> {
         config::Sli::Duplicates => Sli::Duplicates,
         config::Sli::DeadLetter => Sli::DeadLetter,
         config::Sli::Schema => Sli::Schema,
+        config::Sli::Delivery => Sli::Delivery,
+        config::Sli::Lag => Sli::Lag,
+        config::Sli::Broker => Sli::Broker,
+        config::Sli::Retention => Sli::Retention,
     };
     let all = config.objectives.iter().map(|o| Objective {
         pattern: Some(o.pattern.regex().clone()),

@@ -147,7 +147,8 @@ impl Sidecar {
         let metrics = registry(config, &engine, &counters).map_err(StartError::Catalogue)?;
         let (hot, mut worker) = piped(config, telemetry, engine, &metrics)?;
         let proxy_settings = settings::proxy(config).map_err(StartError::Tls)?;
-        let (bootstrap, tls) = (proxy_settings.bootstrap.clone(), proxy_settings.tls.clone());
+        let bootstrap = proxy_settings.bootstrap.clone();
+        let access = settings::access(config).map_err(StartError::Tls)?;
         let proxy = Proxy::bind(proxy_settings, modes.clone(), counters.clone(), hot)
             .map_err(|source| StartError::app_listener(config, source))?;
         let (listen, handle) = (proxy.local_addresses(), proxy.handle());
@@ -194,7 +195,7 @@ impl Sidecar {
             metrics,
             counters,
             bootstrap,
-            tls,
+            access,
             listen: listen.clone(),
             cluster_name: config.kafka.cluster_name.clone(),
         };
@@ -266,23 +267,28 @@ fn registry(
         push: settings::otlp(config, Signal::Metrics).is_some(),
     })?;
     metrics.serve_dataplane(Arc::clone(counters), api_label)?;
-    metrics.serve_process(&Build {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: option_env!("THROUGHLINE_COMMIT")
-            .unwrap_or("unknown")
-            .to_owned(),
-    })?;
+    metrics.serve_process(&build())?;
     if let Some(name) = &config.kafka.cluster_name {
         metrics.set_cluster(name);
     }
     Ok(Arc::new(metrics))
 }
 
+/// What runs here.
+pub(super) fn build() -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("THROUGHLINE_COMMIT")
+            .unwrap_or("unknown")
+            .to_owned(),
+    }
+}
+
 fn api_label(key: i16) -> &'static str {
     ApiKey(key).name()
 }
 
-fn token(config: &Config) -> Option<Token> {
+pub(super) fn token(config: &Config) -> Option<Token> {
     config
         .admin
         .token
@@ -291,7 +297,9 @@ fn token(config: &Config) -> Option<Token> {
 }
 
 /// The bound listeners, and the first one's address.
-fn admin_listeners(config: &Config) -> Result<(Vec<StdListener>, SocketAddr), StartError> {
+pub(super) fn admin_listeners(
+    config: &Config,
+) -> Result<(Vec<StdListener>, SocketAddr), StartError> {
     let fault = |address: SocketAddr, source| StartError::Listen {
         key: "admin.listen",
         address: address.to_string(),
@@ -321,7 +329,11 @@ fn admin_listeners(config: &Config) -> Result<(Vec<StdListener>, SocketAddr), St
     Ok((bound, first))
 }
 
-async fn serve_admin(listener: StdListener, sources: Arc<Sources>, stopped: watch::Receiver<bool>) {
+pub(super) async fn serve_admin(
+    listener: StdListener,
+    sources: Arc<Sources>,
+    stopped: watch::Receiver<bool>,
+) {
     match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => admin::serve(listener, sources, until_true(stopped)).await,
         Err(fault) => tracing::error!(%fault, "the admin listener cannot be served"),

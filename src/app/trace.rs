@@ -109,8 +109,8 @@ pub(super) async fn trace(
     wanted: &Trace,
     streams: &mut Streams<'_>,
 ) -> io::Result<u8> {
-    let tls = match config.kafka.tls.as_ref().map(settings::tls).transpose() {
-        Ok(tls) => tls,
+    let access = match settings::access(config) {
+        Ok(access) => access,
         Err(fault) => {
             writeln!(streams.err, "{fault}")?;
             return Ok(USAGE_ERROR);
@@ -126,7 +126,7 @@ pub(super) async fn trace(
         return Ok(USAGE_ERROR);
     }
     let bootstrap = settings::bootstrap(config);
-    let found = match PartitionReader::connect(bootstrap, tls, TIMEOUT).await {
+    let found = match PartitionReader::connect(bootstrap, access, TIMEOUT).await {
         Ok(reader) => Box::pin(follow(reader, config, wanted, streams)).await?,
         Err(fault) => Err(fault.to_string()),
     };

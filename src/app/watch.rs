@@ -13,8 +13,8 @@ use crate::{
     admin::Readiness,
     event::{BypassReason, DataplaneCounters},
     kafka::{
-        control::{self, Probe},
-        dial::{HostPort, TlsSettings},
+        control::{self, Access, Probe},
+        dial::HostPort,
         proxy::Handle,
     },
     metrics::Metrics,
@@ -39,7 +39,7 @@ pub(crate) struct Watch {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) counters: Arc<DataplaneCounters>,
     pub(crate) bootstrap: Vec<HostPort>,
-    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) access: Access,
     pub(crate) listen: Vec<SocketAddr>,
     /// Configured value of the `cluster` label.
     pub(crate) cluster_name: Option<String>,
@@ -78,7 +78,7 @@ impl Watch {
                     server.address = broker.host,
                     server.port = broker.port
                 );
-                let probe = control::probe(broker, self.tls.as_ref(), PROBE_TIMEOUT);
+                let probe = control::probe(broker, &self.access, PROBE_TIMEOUT);
                 match probe.instrument(span).await {
                     Ok(probe) => return self.answered(broker, probe).await,
                     Err(fault) => {

@@ -31,6 +31,9 @@ pub(super) enum Subcommand {
     /// Pass Kafka traffic through, observe it, and serve metrics
     #[command(after_help = text::RUN_EXAMPLES)]
     Run(RunArguments),
+    /// Watch a whole cluster from outside: lag, delivery, retention and brokers
+    #[command(after_help = text::OBSERVE_EXAMPLES)]
+    Observe(ObserveArguments),
     /// Validate a configuration and the reachability of what it names
     #[command(after_help = text::CHECK_EXAMPLES)]
     Check(CheckArguments),
@@ -52,6 +55,12 @@ pub(super) enum Subcommand {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) overrides: Overrides,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ObserveArguments {
+    #[command(flatten)]
+    pub(super) flags: ObserveFlags,
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +146,55 @@ impl ClusterFlags {
             set: self.set,
         };
         flags.sources(process, config_variable)
+    }
+}
+
+/// Flags over the configuration, for the observer.
+#[derive(Debug, Args)]
+pub(super) struct ObserveFlags {
+    /// Configuration file, YAML [env: THROUGHLINE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Brokers to dial first (kafka.bootstrap)
+    #[arg(long, value_name = "HOST:PORT,..")]
+    bootstrap: Option<String>,
+    /// Where to serve metrics, health and JSON (admin.listen) [default: 127.0.0.1:9470]
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// Collector to push metrics to (otlp.endpoint, and switches otlp.metrics on)
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// Any key of the file; can be given more than once
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+impl ObserveFlags {
+    /// As [`Overrides::sources`]. No application is served, so Kafka itself may be where a sidecar would listen.
+    pub(super) fn sources(self, process: Sources, config_variable: Option<OsString>) -> Sources {
+        let said = self.set.iter().any(|(key, _)| key == "otlp.metrics");
+        let pushes = self.otlp_endpoint.is_some() && !said;
+        let flags = Overrides {
+            config: self.config,
+            bootstrap: self.bootstrap,
+            listen: Some("localhost:0".to_owned()),
+            admin: self.admin,
+            mode: None,
+            otlp_endpoint: self.otlp_endpoint,
+            set: self.set,
+        };
+        let mut sources = flags.sources(process, config_variable);
+        if pushes {
+            sources.overrides.insert(
+                0,
+                Override {
+                    flag: "--otlp-endpoint".to_owned(),
+                    key: "otlp.metrics".to_owned(),
+                    value: "true".to_owned(),
+                },
+            );
+        }
+        sources
     }
 }
 

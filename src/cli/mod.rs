@@ -21,7 +21,7 @@ use args::{Arguments, Subcommand, TraceArguments};
 pub const USAGE_ERROR: u8 = 2;
 
 /// Subcommands of the design that this version does not have.
-const LATER: &[&str] = &["observe", "dlq", "replay", "gateway", "slo", "catalog"];
+const LATER: &[&str] = &["dlq", "replay", "gateway", "slo", "catalog"];
 
 /// What the binary is made of, for `--version`.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,8 @@ pub struct Build {
 pub enum Request {
     /// Be a sidecar.
     Run(Run),
+    /// Watch a whole cluster.
+    Observe(Observe),
     /// Validate a configuration, and reach what it names.
     Check(Check),
     /// Follow one event.
@@ -48,6 +50,13 @@ pub enum Request {
 /// `throughline run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
+    /// To load the configuration from, now and on SIGHUP.
+    pub sources: Sources,
+}
+
+/// `throughline observe`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observe {
     /// To load the configuration from, now and on SIGHUP.
     pub sources: Sources,
 }
@@ -180,6 +189,9 @@ pub fn parse(
         Subcommand::Run(run) => Request::Run(Run {
             sources: run.overrides.sources(process, config_variable),
         }),
+        Subcommand::Observe(observe) => Request::Observe(Observe {
+            sources: observe.flags.sources(process, config_variable),
+        }),
         Subcommand::Check(check) => Request::Check(Check {
             // In CI the brokers' addresses may not be known yet: a pod has them in its environment.
             sources: Sources {
@@ -298,6 +310,34 @@ mod tests {
         let request = parse(&words, Sources::default(), variable, BUILD, &mut streams).unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (request, text(out), text(err))
+    }
+
+    #[test]
+    fn observe_binds_no_proxy_and_pushes_where_a_collector_is_named() {
+        let given = |words: &[&str]| -> Vec<String> {
+            let (request, ..) = ask(words);
+            let Request::Observe(observe) = request else {
+                panic!("{request:?}");
+            };
+            let all = observe.sources.overrides.iter();
+            all.map(|o| format!("{}={}", o.key, o.value)).collect()
+        };
+        assert_eq!(
+            given(&["observe", "--bootstrap", "a:1", "--admin", "0.0.0.0:1"]),
+            [
+                "kafka.bootstrap=a:1",
+                "kafka.listen=localhost:0",
+                "admin.listen=0.0.0.0:1"
+            ]
+        );
+        let collector = ["observe", "--otlp-endpoint", "http://c:4317"];
+        assert_eq!(given(&collector)[0], "otlp.metrics=true");
+        let said = [&collector[..], &["--set", "otlp.metrics=false"]].concat();
+        assert!(!given(&said).contains(&"otlp.metrics=true".to_owned()));
+        assert_eq!(
+            ask(&["observe", "--listen", "localhost:1"]).0,
+            Request::Exit(2)
+        );
     }
 
     #[test]

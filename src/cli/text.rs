@@ -21,6 +21,17 @@ Examples:
 Every key of the file can also be given as --set key.path=value, or as an environment variable: THROUGHLINE_ and the path
 with _ for the dots (THROUGHLINE_KAFKA_BOOTSTRAP). Flags win over the environment, the environment over the file.";
 
+pub(super) const OBSERVE_EXAMPLES: &str = "\
+Examples:
+  Watch a cluster; metrics are on http://127.0.0.1:9470/metrics:
+    throughline observe --bootstrap kafka-1:9092,kafka-2:9092
+  Log in over TLS, and let Prometheus in another pod scrape it:
+    throughline observe --config /etc/throughline/observe.yaml --admin 0.0.0.0:9470
+
+One per cluster is enough, two are harmless. It needs the right to DESCRIBE the cluster, topics and groups, READ on topics for
+exact lag in seconds, DESCRIBE_CONFIGS on topics for the time to loss, and none to change anything. What it may not ask is on
+/readyz?verbose. Exit status: 0 stopped; 2 the configuration is wrong.";
+
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
   In CI, without a network: is the file right?

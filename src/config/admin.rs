@@ -26,6 +26,11 @@ const TOKEN_BYTES_MAX: usize = 4_096;
 pub struct Token(String);
 
 impl Token {
+    /// A secret from another file.
+    pub(super) fn of(text: String) -> Self {
+        Self(text)
+    }
+
     /// The token itself, for whoever compares it with what a request brings. Never to be shown.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -132,6 +137,13 @@ impl LogFormat {
 }
 
 impl LogLevel {
+    /// The level of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let found = Self::WORDS.iter().find(|(word, _)| *word == name);
+        found.map(|(_, level)| *level)
+    }
+
     const WORDS: &[(&str, Self)] = &[
         ("off", Self::Off),
         ("error", Self::Error),

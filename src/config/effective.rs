@@ -40,6 +40,7 @@ impl Config {
             "names": names,
             "limits": self.limits.to_json(),
             "proxy": self.proxy.to_json(),
+            "observe": self.observe.to_json(),
             "admin": self.admin.to_json(),
             "audit": self.audit.to_json(),
             "log": self.log.to_json(),
@@ -68,6 +69,9 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         |prefix: &str, changed: &[String]| changed.iter().any(|key| key.starts_with(prefix));
     if old.kafka.tls != new.kafka.tls && !mentioned("kafka.tls", &changed) {
         changed.push("kafka.tls".to_owned());
+    }
+    if old.kafka.sasl != new.kafka.sasl && !mentioned("kafka.sasl", &changed) {
+        changed.push("kafka.sasl".to_owned());
     }
     if old.admin.token != new.admin.token && !mentioned("admin.token_file", &changed) {
         changed.push("admin.token_file".to_owned());

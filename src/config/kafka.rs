@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     address::{AddressError, HostPort, ListenAddress, ListenHost, host_name},
+    sasl::SaslConfig,
     section::{Section, text},
     tls::TlsConfig,
 };
@@ -30,6 +31,8 @@ pub struct KafkaConfig {
     pub cluster_name: Option<String>,
     /// TLS towards the brokers; `None` = plaintext.
     pub tls: Option<TlsConfig>,
+    /// Login of our own connections; `None` = none.
+    pub sasl: Option<SaslConfig>,
 }
 
 impl Default for KafkaConfig {
@@ -45,6 +48,7 @@ impl Default for KafkaConfig {
             advertise: None,
             cluster_name: None,
             tls: None,
+            sasl: None,
         }
     }
 }
@@ -74,6 +78,7 @@ impl KafkaConfig {
             advertise: section.optional("advertise", text(advertised)),
             cluster_name: section.optional("cluster_name", text(cluster_name)),
             tls: TlsConfig::read(&section.section("tls")),
+            sasl: SaslConfig::read(&section.section("sasl")),
         }
     }
 
@@ -90,6 +95,9 @@ impl KafkaConfig {
         map.insert("cluster_name".to_owned(), json!(self.cluster_name));
         if let Some(tls) = &self.tls {
             map.insert("tls".to_owned(), tls.to_json());
+        }
+        if let Some(sasl) = &self.sasl {
+            map.insert("sasl".to_owned(), sasl.to_json());
         }
         Value::Object(map)
     }

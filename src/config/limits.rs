@@ -125,6 +125,8 @@ pub struct MetricsConfig {
     pub partitions: bool,
     /// Series at a time; names past it become `_other`.
     pub max_series: NonZeroUsize,
+    /// Whether the observer also shows its figures under the names of kafka_exporter.
+    pub kafka_exporter: bool,
 }
 
 impl Default for MetricsConfig {
@@ -132,6 +134,7 @@ impl Default for MetricsConfig {
         Self {
             partitions: false,
             max_series: nonzero(20_000),
+            kafka_exporter: false,
         }
     }
 }
@@ -142,11 +145,28 @@ impl MetricsConfig {
         Self {
             partitions: section.or("partitions", default.partitions, boolean),
             max_series: section.or("max_series", default.max_series, count(1_000..=10_000_000)),
+            kafka_exporter: !section.many("compatibility", compatibility).is_empty(),
         }
     }
 
     pub(super) fn to_json(&self) -> Value {
-        json!({"partitions": self.partitions, "max_series": self.max_series})
+        let compatibility: &[&str] = if self.kafka_exporter {
+            &["kafka_exporter"]
+        } else {
+            &[]
+        };
+        json!({
+            "partitions": self.partitions,
+            "max_series": self.max_series,
+            "compatibility": compatibility,
+        })
+    }
+}
+
+fn compatibility(name: &str) -> Result<(), String> {
+    match name {
+        "kafka_exporter" => Ok(()),
+        _ => Err("is not known, allowed: kafka_exporter".to_owned()),
     }
 }
 

@@ -17,8 +17,10 @@ mod limits;
 mod lineage;
 mod names;
 mod objectives;
+mod observe;
 mod otlp;
 mod pattern;
+mod sasl;
 mod schema;
 mod section;
 mod sources;
@@ -39,8 +41,10 @@ pub use limits::{LimitsConfig, MetricsConfig, ProxyConfig};
 pub use lineage::{BusinessId, LineageConfig};
 pub use names::NameRule;
 pub use objectives::{ObjectiveConfig, Sli, Stage};
+pub use observe::ObserveConfig;
 pub use otlp::{OtlpConfig, OtlpHeaders, OtlpProtocol, endpoint as otlp_endpoint};
 pub use pattern::Pattern;
+pub use sasl::{SaslConfig, SaslMechanism};
 pub use schema::keys;
 pub use sources::{Override, Sources};
 pub use tls::{Identity, TlsConfig};
@@ -77,6 +81,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The dataplane.
     pub proxy: ProxyConfig,
+    /// How the observer watches.
+    pub observe: ObserveConfig,
     /// The admin listener.
     pub admin: AdminConfig,
     /// The trail of who used what.
@@ -103,6 +109,7 @@ impl Default for Config {
             names: Vec::new(),
             limits: LimitsConfig::default(),
             proxy: ProxyConfig::default(),
+            observe: ObserveConfig::default(),
             admin: AdminConfig::default(),
             audit: AuditConfig::default(),
             log: LogConfig::default(),
@@ -151,6 +158,7 @@ impl Config {
             names: NameRule::read_all(root),
             limits: LimitsConfig::read(&root.section("limits")),
             proxy: ProxyConfig::read(&root.section("proxy")),
+            observe: ObserveConfig::read(&root.section("observe")),
             admin: AdminConfig::read(&root.section("admin")),
             audit: AuditConfig::read(&root.section("audit")),
             log: LogConfig::read(&root.section("log")),

@@ -30,6 +30,14 @@ pub enum Sli {
     DeadLetter,
     /// Records whose schema holds.
     Schema,
+    /// Offsets that groups committed past by the deadline; measured by the observer.
+    Delivery,
+    /// Looks at a group's partition that found it near enough to the end; measured by the observer.
+    Lag,
+    /// Probes of brokers that were answered; measured by the observer.
+    Broker,
+    /// Looks at a partition that found room before what retention removes; measured by the observer.
+    Retention,
 }
 
 impl Sli {
@@ -41,6 +49,10 @@ impl Sli {
         ("duplicates", Self::Duplicates),
         ("dead_letter", Self::DeadLetter),
         ("schema", Self::Schema),
+        ("delivery", Self::Delivery),
+        ("lag", Self::Lag),
+        ("broker", Self::Broker),
+        ("retention", Self::Retention),
     ];
 
     /// As written in the file and in the `sli` label.
@@ -54,6 +66,10 @@ impl Sli {
             Self::Duplicates => "duplicates",
             Self::DeadLetter => "dead_letter",
             Self::Schema => "schema",
+            Self::Delivery => "delivery",
+            Self::Lag => "lag",
+            Self::Broker => "broker",
+            Self::Retention => "retention",
         }
     }
 
@@ -61,8 +77,9 @@ impl Sli {
     #[must_use]
     pub fn default_target(self) -> f64 {
         match self {
-            Self::Publish | Self::Processing => 0.999,
-            Self::Availability | Self::DeadLetter => 0.9995,
+            Self::Publish | Self::Processing | Self::Delivery => 0.999,
+            Self::Availability | Self::DeadLetter | Self::Broker => 0.9995,
+            Self::Lag | Self::Retention => 0.99,
             Self::Latency => 0.95,
             Self::Duplicates | Self::Schema => 0.9999,
         }
@@ -98,7 +115,7 @@ pub struct ObjectiveConfig {
     pub pattern: Pattern,
     /// What is measured.
     pub sli: Sli,
-    /// The limit between good and bad; `latency` always has one (0.5 s by default), the others have none.
+    /// The limit between good and bad; `latency` always has one (0.5 s by default), `lag` where it is given, the others none.
     pub threshold: Option<Duration>,
     /// The good share asked for, over 0 and under 1.
     pub target: f64,
@@ -116,15 +133,15 @@ impl ObjectiveConfig {
 
     fn read(rule: &Section<'_>) -> Option<Self> {
         let pattern = rule.required("match", "a regular expression", text(str::parse));
-        let allowed = "publish, availability, latency, processing, duplicates, dead_letter, schema";
+        let allowed = "publish, availability, latency, processing, duplicates, dead_letter, schema, delivery, lag, broker, retention";
         let sli = rule.required("sli", allowed, choice(Sli::WORDS));
         let threshold = rule.optional("threshold_seconds", seconds(0.0001..=86_400.0));
         let target = rule.optional("target", target);
         let stage = rule.optional("stage", choice(Stage::WORDS));
         let sli = sli?;
-        if threshold.is_some() && sli != Sli::Latency {
+        if threshold.is_some() && !matches!(sli, Sli::Latency | Sli::Lag) {
             let message = format!(
-                "does not apply to sli {}, allowed with: latency",
+                "does not apply to sli {}, allowed with: latency, lag",
                 sli.as_str()
             );
             rule.fault("threshold_seconds", message);

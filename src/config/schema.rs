@@ -46,6 +46,12 @@ const TLS: &[Key] = &[
     key("insecure_skip_verify", One),
 ];
 
+const SASL: &[Key] = &[
+    key("mechanism", One),
+    key("username", One),
+    key("password_file", One),
+];
+
 const KAFKA: &[Key] = &[
     key("bootstrap", Many),
     key("listen", One),
@@ -53,7 +59,7 @@ const KAFKA: &[Key] = &[
     key("advertise", One),
     key("cluster_name", One),
     key("tls", Presence(TLS)),
-    key("sasl", Later),
+    key("sasl", Presence(SASL)),
 ];
 
 const CONTEXT: &[Key] = &[
@@ -112,7 +118,7 @@ const OBJECTIVE: &[Key] = &[
 const METRICS: &[Key] = &[
     key("partitions", One),
     key("max_series", One),
-    key("compatibility", Later),
+    key("compatibility", Many),
 ];
 
 const LIMITS: &[Key] = &[
@@ -125,6 +131,12 @@ const LIMITS: &[Key] = &[
     key("examine_bytes_per_second", One),
     key("queue_events", One),
     key("in_flight_requests", One),
+];
+
+const OBSERVE: &[Key] = &[
+    key("cycle_seconds", One),
+    key("delivery_deadline_seconds", One),
+    key("abandoned_after_seconds", One),
 ];
 
 const PROXY: &[Key] = &[
@@ -158,6 +170,7 @@ pub(super) const ROOT: &[Key] = &[
     key("names", Rules(&[key("match", One), key("as", One)])),
     key("limits", Section(LIMITS)),
     key("proxy", Section(PROXY)),
+    key("observe", Section(OBSERVE)),
     key(
         "admin",
         Section(&[key("listen", One), key("token_file", One)]),

@@ -84,6 +84,10 @@ pub enum Area {
     Failures,
     /// Schemas of values.
     Schema,
+    /// The whole cluster, from `throughline observe` alone.
+    Observer,
+    /// The names of kafka_exporter, from `throughline observe` and only where `metrics.compatibility` asks for them.
+    Exporter,
     /// Who may do what, and with what software.
     Access,
     /// Throughline itself.
@@ -103,6 +107,8 @@ impl Area {
             Self::Consumer => "consumer",
             Self::Failures => "failures",
             Self::Schema => "schema",
+            Self::Observer => "observer",
+            Self::Exporter => "kafka_exporter",
             Self::Access => "access",
             Self::Health => "own health",
             Self::Conventions => "semantic conventions",
@@ -138,9 +144,10 @@ impl Family {
 }
 
 /// Labels whose values come from outside and are therefore capped; all others have bounded value sets in code.
-pub const OUTSIDE_LABELS: [&str; 7] = [
+pub const OUTSIDE_LABELS: [&str; 8] = [
     "topic",
     "group",
+    "consumergroup",
     "peer",
     "software",
     "version",
@@ -293,6 +300,69 @@ families! {
         "Schema versions in use in a topic within the last hour, besides the first: 0 = all producers agree";
     ExaminedRatio "throughline_examined_ratio" Gauge Ratio Failures ["topic" "direction"] Latency
         "Share of the records of the last minutes whose ids and headers were looked at; the rest is unknown, never good";
+    GroupLagRecords "throughline_group_lag_records" Gauge Records Observer ["topic" "group"] Latency
+        "Offsets from the first uncommitted record to the end, sum over all partitions; 0 where only transaction markers are left";
+    GroupLagSeconds "throughline_group_lag_seconds" Gauge Seconds Observer ["topic" "group"] Latency
+        "Age of the first uncommitted record, max over all partitions; where it is not known exactly, the lower bound";
+    GroupLagSecondsBound "throughline_group_lag_seconds_bound" Gauge Seconds Observer ["topic" "group" "bound"] Latency
+        "Interval that holds the lag in seconds: lower and upper, equal where it is exact, +Inf where no upper bound is known";
+    GroupLagDrain "throughline_group_lag_drain_seconds" Gauge Seconds Observer ["topic" "group"] Latency
+        "Time to reach the end at the rate of the last minute, the slowest partition; +Inf where one falls behind or stands still";
+    GroupPartitionLagRecords "throughline_group_partition_lag_records" Gauge Records Observer ["topic" "group" "partition"] Latency
+        "Lag in records by partition; only with metrics.partitions";
+    GroupState "throughline_group_state" Gauge One Observer ["group" "state"] Latency
+        "1 for the state the group is in, 0 for the others: ok, warn, rewinding, stalled, stopped, abandoned";
+    GroupMembers "throughline_group_members" Gauge One Observer ["group"] Latency
+        "Members of the group";
+    GroupCommitInterval "throughline_group_commit_interval_seconds" Gauge Seconds Observer ["group"] Latency
+        "Smoothed time between commits of the group while records flow, as far as looks at the cluster tell";
+    GroupTimeToLoss "throughline_group_time_to_loss_seconds" Gauge Seconds Observer ["topic" "group"] Latency
+        "Time until retention by age removes unread records at the rate of the last minute; +Inf where it never does";
+    GroupLostRecords "throughline_group_lost_records_total" Counter Records Observer ["topic" "group"] Latency
+        "Offsets that retention removed before the group had committed past them";
+    ReplayEstimate "throughline_replay_estimate_seconds" Gauge Seconds Observer ["topic" "group" "bound"] Latency
+        "Time for the group to go through all that is retained, at its best (low), usual (likely) and worst (high) measured rate";
+    PartitionSkew "throughline_partition_skew_ratio" Gauge Ratio Observer ["topic"] Latency
+        "Records written to the busiest partition against the mean, last five minutes; absent under ten per partition";
+    RetentionUsed "throughline_retention_used_ratio" Gauge Ratio Observer ["topic"] Latency
+        "Share of what is retained that the slowest live group has not read, its worst partition";
+    LogDirUsed "throughline_log_dir_used_ratio" Gauge Ratio Observer ["broker"] Latency
+        "Used share of the fullest log directory's volume";
+    UnderReplicated "throughline_under_replicated_partitions" Gauge One Observer [] Latency
+        "Partitions with fewer replicas in sync than there are";
+    Offline "throughline_offline_partitions" Gauge One Observer [] Latency
+        "Partitions without a leader";
+    BrokerUp "throughline_broker_up" Gauge One Observer ["broker"] Latency
+        "1 where the broker answered the last probe, else 0";
+    ObserverCycle "throughline_observer_cycle_seconds" Gauge Seconds Observer [] Latency
+        "Time the last look at the cluster took";
+    ObserverRefusals "throughline_observer_refusals_total" Counter One Observer ["api"] Latency
+        "Questions the brokers refused for want of rights; each is asked again after an hour";
+
+    ExporterBrokers "kafka_brokers" Gauge One Exporter [] Latency
+        "Brokers that answered the last probe";
+    ExporterTopicPartitions "kafka_topic_partitions" Gauge One Exporter ["topic"] Latency
+        "Partitions of the topic";
+    ExporterCurrentOffset "kafka_topic_partition_current_offset" Gauge One Exporter ["topic" "partition"] Latency
+        "High watermark of the partition";
+    ExporterOldestOffset "kafka_topic_partition_oldest_offset" Gauge One Exporter ["topic" "partition"] Latency
+        "First offset of the partition";
+    ExporterInSync "kafka_topic_partition_in_sync_replica" Gauge One Exporter ["topic" "partition"] Latency
+        "Replicas in sync";
+    ExporterReplicas "kafka_topic_partition_replicas" Gauge One Exporter ["topic" "partition"] Latency
+        "Replicas of the partition";
+    ExporterLeader "kafka_topic_partition_leader" Gauge One Exporter ["topic" "partition"] Latency
+        "Node id of the leader; absent without one";
+    ExporterUnderReplicated "kafka_topic_partition_under_replicated_partition" Gauge One Exporter ["topic" "partition"] Latency
+        "1 where fewer replicas are in sync than there are, else 0";
+    ExporterGroupOffset "kafka_consumergroup_current_offset" Gauge One Exporter ["consumergroup" "topic" "partition"] Latency
+        "Committed offset";
+    ExporterGroupLag "kafka_consumergroup_lag" Gauge One Exporter ["consumergroup" "topic" "partition"] Latency
+        "Lag in records, as throughline_group_lag_records counts it";
+    ExporterGroupLagSum "kafka_consumergroup_lag_sum" Gauge One Exporter ["consumergroup" "topic"] Latency
+        "The same, sum over all partitions";
+    ExporterGroupMembers "kafka_consumergroup_members" Gauge One Exporter ["consumergroup"] Latency
+        "Members of the group";
 
     AuthorizationFailures "throughline_authorization_failures_total" Counter One Access ["api" "resource"] Latency
         "Answers refused for want of rights";
@@ -392,7 +462,9 @@ mod tests {
             );
             assert_eq!(family.kind == Kind::Info, family.name.ends_with("_info"));
             assert!(
-                family.name.starts_with("throughline_") || family.name.starts_with("process_"),
+                family.name.starts_with("throughline_")
+                    || family.name.starts_with("process_")
+                    || family.area == Area::Exporter && family.name.starts_with("kafka_"),
                 "{}",
                 family.name
             );

@@ -6,9 +6,11 @@
 
 mod conventions;
 mod decode;
+mod exporter;
 mod gauges;
 mod hot;
 mod names;
+mod observed;
 mod sampling;
 mod sink;
 mod snapshot;
@@ -29,6 +31,7 @@ use crate::{
 
 pub use hot::Hot;
 pub use names::{Fold, MAX_FOLDED};
+pub use observed::{Observed, Shown};
 pub use snapshot::{GroupTopic, GroupView, Snapshot, Snapshots, TopicView};
 pub use worker::{Auditing, BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
 

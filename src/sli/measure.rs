@@ -28,11 +28,19 @@ pub enum Sli {
     DeadLetter,
     /// Records produced to a topic with schemas; good = the schema is known, belongs to the topic, and the value decodes.
     Schema,
+    /// Observer: offsets past their deadline; good = the group had committed past them by then.
+    Delivery,
+    /// Observer: looks at one partition of a group; good = its lag in seconds is under the threshold.
+    Lag,
+    /// Observer: probes of one broker; good = answered.
+    Broker,
+    /// Observer: looks at one partition; good = groups and disk have room before retention removes what is unread.
+    Retention,
 }
 
 impl Sli {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Publish,
         Self::Latency,
         Self::Availability,
@@ -40,6 +48,10 @@ impl Sli {
         Self::Duplicates,
         Self::DeadLetter,
         Self::Schema,
+        Self::Delivery,
+        Self::Lag,
+        Self::Broker,
+        Self::Retention,
     ];
 
     /// The metric label and the word in `objectives:`.
@@ -53,6 +65,10 @@ impl Sli {
             Self::Duplicates => "duplicates",
             Self::DeadLetter => "dead_letter",
             Self::Schema => "schema",
+            Self::Delivery => "delivery",
+            Self::Lag => "lag",
+            Self::Broker => "broker",
+            Self::Retention => "retention",
         }
     }
 
@@ -60,10 +76,11 @@ impl Sli {
     #[must_use]
     pub const fn default_goal(self) -> Goal {
         let (threshold, target) = match self {
-            Self::Publish | Self::Processing => (None, 0.999),
+            Self::Publish | Self::Processing | Self::Delivery => (None, 0.999),
             Self::Latency => (Some(DEFAULT_LATENCY_THRESHOLD), 0.95),
-            Self::Availability | Self::DeadLetter => (None, 0.9995),
+            Self::Availability | Self::DeadLetter | Self::Broker => (None, 0.9995),
             Self::Duplicates | Self::Schema => (None, 0.9999),
+            Self::Lag | Self::Retention => (None, 0.99),
         };
         Goal {
             stage: None,
@@ -134,6 +151,14 @@ pub enum Reason {
     Unsupported,
     /// There was no time to decode the value.
     NotDecoded,
+    /// Observer: the broker did not tell what is needed, this time.
+    NotAnswered,
+    /// Observer: it may not be asked for, for want of rights.
+    NoRights,
+    /// Observer: the brokers are too old to tell.
+    NotOffered,
+    /// Observer: the group's position lies behind the end of the partition.
+    BeyondEnd,
 }
 
 /// Kinds of duplicates.
@@ -201,6 +226,10 @@ impl Reason {
             Self::RegistryAway => "registry_away",
             Self::Unsupported => "unsupported",
             Self::NotDecoded => "not_decoded",
+            Self::NotAnswered => "not_answered",
+            Self::NoRights => "no_rights",
+            Self::NotOffered => "not_offered",
+            Self::BeyondEnd => "beyond_end",
         }
     }
 }

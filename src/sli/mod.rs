@@ -7,6 +7,7 @@
 mod again;
 mod availability;
 pub mod bounds;
+pub mod cluster;
 mod delivery;
 mod duplicates;
 mod engine;

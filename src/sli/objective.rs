@@ -100,7 +100,11 @@ impl Objectives {
         let default = sli.default_goal();
         found.map_or(default, |o| Goal {
             stage: o.stage,
-            threshold: default.threshold.and(o.threshold.or(default.threshold)),
+            threshold: match sli {
+                // Its default depends on how often the group commits.
+                Sli::Lag => o.threshold,
+                _ => default.threshold.and(o.threshold.or(default.threshold)),
+            },
             target: o.target.unwrap_or(default.target),
         })
     }

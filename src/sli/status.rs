@@ -7,7 +7,13 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::{
-    duplicates::DuplicateMemory, engine::Engine, measure::Sli, members::MemberState, reading::Lag,
+    duplicates::DuplicateMemory,
+    engine::Engine,
+    measure::{Series, Sli},
+    members::MemberState,
+    objective::Goal,
+    reading::Lag,
+    verdicts::Tally,
 };
 use crate::event::{Direction, Name, Stamp};
 
@@ -34,6 +40,25 @@ pub struct SliStatus {
     pub objective: f64,
     /// Threshold, seconds.
     pub threshold_seconds: Option<f64>,
+}
+
+impl SliStatus {
+    pub(super) fn new(series: Series, tally: Tally, goal: Goal) -> Self {
+        Self {
+            sli: series.sli.as_str(),
+            stage: series.stage.map_or("", super::Stage::as_str),
+            good: tally.good,
+            events: tally.events,
+            unknown: tally.unknown,
+            ratio: ratio(tally.good, tally.events),
+            objective: goal.target,
+            threshold_seconds: matches!(series.sli, Sli::Latency | Sli::Lag)
+                .then(|| goal.threshold.map(|t| t.as_secs_f64()))
+                .flatten(),
+            topic: series.topic,
+            group: series.group,
+        }
+    }
 }
 
 /// Lag of one partition.
@@ -90,20 +115,7 @@ impl Engine {
                 let goal = self
                     .objectives
                     .goal(series.sli, &series.topic, &series.group);
-                SliStatus {
-                    sli: series.sli.as_str(),
-                    stage: series.stage.map_or("", super::Stage::as_str),
-                    good: tally.good,
-                    events: tally.events,
-                    unknown: tally.unknown,
-                    ratio: ratio(tally.good, tally.events),
-                    objective: goal.target,
-                    threshold_seconds: (series.sli == Sli::Latency)
-                        .then(|| goal.threshold.map(|t| t.as_secs_f64()))
-                        .flatten(),
-                    topic: series.topic,
-                    group: series.group,
-                }
+                SliStatus::new(series, tally, goal)
             })
             .collect()
     }

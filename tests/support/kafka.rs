@@ -122,9 +122,9 @@ pub(crate) enum Listener {
     Relayed,
     /// Mutual TLS.
     Tls,
-    /// PLAIN and SCRAM-SHA-256.
+    /// PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
     SaslPlaintext,
-    /// PLAIN and SCRAM-SHA-256 over TLS.
+    /// The same over TLS.
     SaslTls,
 }
 
@@ -160,6 +160,7 @@ impl Listener {
 pub(crate) enum Mechanism {
     Plain,
     ScramSha256,
+    ScramSha512,
 }
 
 impl Mechanism {
@@ -167,6 +168,7 @@ impl Mechanism {
         match self {
             Self::Plain => "PLAIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
         }
     }
 }
@@ -449,6 +451,8 @@ impl Kafka {
                     for (name, password) in &self.spec.users {
                         command.arg("--add-scram");
                         command.arg(format!("SCRAM-SHA-256=[name={name},password={password}]"));
+                        command.arg("--add-scram");
+                        command.arg(format!("SCRAM-SHA-512=[name={name},password={password}]"));
                     }
                 }
                 Process::spawn("kafka format", &mut command)

@@ -129,7 +129,10 @@ fn sasl(lines: &mut Properties, spec: &KafkaSpec) {
     if with_sasl.is_empty() {
         return;
     }
-    lines.set("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256");
+    lines.set(
+        "sasl.enabled.mechanisms",
+        "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+    );
     let users: Vec<String> = spec
         .users
         .iter()
@@ -137,10 +140,16 @@ fn sasl(lines: &mut Properties, spec: &KafkaSpec) {
         .collect();
     for listener in with_sasl {
         let name = listener.name().to_lowercase();
-        for mechanism in [Mechanism::Plain, Mechanism::ScramSha256] {
+        for mechanism in [
+            Mechanism::Plain,
+            Mechanism::ScramSha256,
+            Mechanism::ScramSha512,
+        ] {
             let (module, known) = match mechanism {
                 Mechanism::Plain => ("plain.PlainLoginModule", users.join(" ")),
-                Mechanism::ScramSha256 => ("scram.ScramLoginModule", String::new()),
+                Mechanism::ScramSha256 | Mechanism::ScramSha512 => {
+                    ("scram.ScramLoginModule", String::new())
+                }
             };
             lines.set(
                 &format!(

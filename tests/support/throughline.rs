@@ -18,9 +18,10 @@ const LOG_LIMIT: Duration = Duration::from_secs(20);
 const FIGURES_LIMIT: Duration = Duration::from_secs(60);
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
-/// What to start: `throughline run` with these.
+/// What to start: `throughline run` or `observe` with these.
 #[derive(Clone, Debug)]
 pub(crate) struct ThroughlineSpec {
+    role: &'static str,
     bootstrap: String,
     listen_port: u16,
     admin_port: u16,
@@ -33,6 +34,7 @@ pub(crate) struct ThroughlineSpec {
 impl ThroughlineSpec {
     pub(crate) fn new(bootstrap: &str) -> Self {
         Self {
+            role: "run",
             bootstrap: bootstrap.to_owned(),
             listen_port: ports::free(),
             admin_port: ports::free(),
@@ -42,6 +44,15 @@ impl ThroughlineSpec {
             config: None,
             environment: Vec::new(),
         }
+    }
+
+    /// `throughline observe`, which looks every second.
+    pub(crate) fn observer(bootstrap: &str) -> Self {
+        let spec = Self {
+            role: "observe",
+            ..Self::new(bootstrap)
+        };
+        spec.set("observe.cycle_seconds", "1")
     }
 
     /// `inject`, `observe` or `off`.
@@ -69,10 +80,21 @@ impl ThroughlineSpec {
         self
     }
 
+    /// What other commands need to reach the same cluster in the same way.
+    pub(crate) fn settings(&self) -> Vec<&str> {
+        let all = self.settings.iter().flat_map(|one| ["--set", one.as_str()]);
+        ["--bootstrap", &self.bootstrap]
+            .into_iter()
+            .chain(all)
+            .collect()
+    }
+
     fn command(&self) -> Command {
         let mut command = binary();
-        command.args(["run", "--bootstrap", &self.bootstrap]);
-        command.args(["--listen", &format!("127.0.0.1:{}", self.listen_port)]);
+        command.args([self.role, "--bootstrap", &self.bootstrap]);
+        if self.role == "run" {
+            command.args(["--listen", &format!("127.0.0.1:{}", self.listen_port)]);
+        }
         command.args(["--admin", &format!("127.0.0.1:{}", self.admin_port)]);
         if let Some(mode) = &self.mode {
             command.args(["--mode", mode]);
@@ -192,7 +214,7 @@ impl Throughline {
         answer.body
     }
 
-    fn try_get(&self, path: &str) -> std::io::Result<Answer> {
+    pub(crate) fn try_get(&self, path: &str) -> std::io::Result<Answer> {
         self.ask(path, "")
     }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
     super::{
-        dial::{self, HostPort, TlsSettings, Upstream},
+        dial::{self, HostPort, Upstream},
         wire::{
             api::ApiKey,
             frame::{self, LENGTH_BYTES, Leading},
@@ -20,6 +20,8 @@ use super::{
         },
     },
     ProbeError,
+    access::Access,
+    login::log_in,
 };
 
 /// Bytes of an answer without records: the metadata of tens of thousands of partitions.
@@ -34,23 +36,30 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Dials, and asks which APIs there are, each within `timeout`.
+    /// Dials, asks which APIs there are, and logs in where there is a login; each within `timeout`.
     pub(super) async fn open(
         target: &HostPort,
-        tls: Option<&TlsSettings>,
+        access: &Access,
         timeout: Duration,
     ) -> Result<Self, ProbeError> {
-        let mut upstream = dial::dial(target, tls, timeout)
+        let late = |_| Err(ProbeError::Io(io::ErrorKind::TimedOut.into()));
+        let mut upstream = dial::dial(target, access.tls.as_ref(), timeout)
             .await
             .map_err(ProbeError::Dial)?;
         let offered = tokio::time::timeout(timeout, negotiate(&mut upstream))
             .await
-            .unwrap_or_else(|_| Err(ProbeError::Io(io::ErrorKind::TimedOut.into())))?;
-        Ok(Self {
+            .unwrap_or_else(late)?;
+        let mut connection = Self {
             upstream,
             offered,
             last_id: 1,
-        })
+        };
+        if let Some(login) = &access.login {
+            tokio::time::timeout(timeout, log_in(&mut connection, login))
+                .await
+                .unwrap_or_else(|_| Err(ProbeError::Io(io::ErrorKind::TimedOut.into())))?;
+        }
+        Ok(connection)
     }
 
     /// Number of APIs the broker offers.

@@ -1,18 +1,24 @@
-//! Our own questions to the cluster: is a broker there, which cluster is it, and which of its records hold a string.
+//! Our own questions to the cluster: is a broker there, which cluster is it, which of its records hold a string, how far groups got.
 //!
 //! A small client over `wire` messages, because it needs no consumer or producer and must know topic ids, which client
 //! libraries hide. Never on the dataplane's path. Without credentials it asks only what a broker answers before
 //! authentication; what it could not learn, it says.
 
+mod access;
+mod client;
 mod connection;
 mod drain;
+mod login;
+mod question;
 mod read;
+mod scram;
+mod visible;
 
 use std::{fmt, io, time::Duration};
 
 use self::connection::Connection;
 use super::{
-    dial::{DialError, HostPort, TlsSettings, tls::is_tls_fault},
+    dial::{DialError, HostPort, tls::is_tls_fault},
     wire::{
         api::ApiKey,
         endpoints,
@@ -23,8 +29,15 @@ use super::{
 };
 
 pub use self::{
+    access::{Access, Login, LoginError, Mechanism},
+    client::{Answers, BROKERS_MAX, ClusterClient, ClusterLayout, PartitionLayout, TopicLayout},
     drain::{Progress, ReadRecord, Span, Unread},
+    question::{
+        AskedGroup, Coded, Edge, GroupKind, GroupListed, GroupPositions, PartitionName, Retention,
+        Rights, TopicList,
+    },
     read::{PartitionReader, ReadError, TopicPartitions, Window},
+    visible::{Sought, Visible},
 };
 
 /// What a broker said.
@@ -54,6 +67,10 @@ pub enum ProbeError {
     Io(io::Error),
     /// What answered does not speak Kafka; says what it speaks where that is plain.
     Protocol(&'static str),
+    /// The broker has no version of this API that we speak.
+    Unspoken(&'static str),
+    /// We were not let in.
+    Login(LoginError),
 }
 
 impl fmt::Display for ProbeError {
@@ -72,6 +89,11 @@ impl fmt::Display for ProbeError {
             ),
             Self::Io(fault) => write!(f, "connection lost: {fault}"),
             Self::Protocol(what) => f.write_str(what),
+            Self::Unspoken(api) => write!(
+                f,
+                "the broker offers no version of {api} that this program speaks; check its version"
+            ),
+            Self::Login(fault) => fault.fmt(f),
         }
     }
 }
@@ -90,10 +112,10 @@ impl From<DecodeError> for ProbeError {
 /// What went wrong, in words that say what to check.
 pub async fn probe(
     target: &HostPort,
-    tls: Option<&TlsSettings>,
+    access: &Access,
     timeout: Duration,
 ) -> Result<Probe, ProbeError> {
-    let mut connection = Connection::open(target, tls, timeout).await?;
+    let mut connection = Connection::open(target, access, timeout).await?;
     let asked = ask(&mut connection);
     tokio::time::timeout(timeout, asked)
         .await

@@ -15,7 +15,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     super::{
-        dial::{HostPort, TlsSettings},
+        dial::HostPort,
         wire::{
             api::ApiKey,
             error_code,
@@ -32,6 +32,7 @@ use super::{
         },
     },
     ProbeError,
+    access::Access,
     connection::Connection,
     drain::{Job, Left, Progress, ReadRecord, Span, Unread, by_topic, drain},
 };
@@ -64,8 +65,7 @@ impl fmt::Display for ReadError {
             Self::Unreachable(broker, fault) => write!(f, "broker {broker}: {fault}"),
             Self::Authentication(broker) => write!(
                 f,
-                "broker {broker}: it closed the connection when asked for its topics; if it wants SASL, which this version \
-                 cannot do for itself, name a listener with TLS or plaintext"
+                "broker {broker}: it closed the connection when asked for its topics; if it wants SASL, set kafka.sasl"
             ),
             Self::Version(api) => write!(
                 f,
@@ -102,7 +102,7 @@ pub struct Window {
 #[derive(Debug)]
 pub struct PartitionReader {
     bootstrap: Vec<HostPort>,
-    tls: Option<TlsSettings>,
+    access: Access,
     timeout: Duration,
     brokers: BTreeMap<i32, HostPort>,
     cluster_id: Option<String>,
@@ -117,12 +117,12 @@ impl PartitionReader {
     /// Where none of them answers.
     pub async fn connect(
         bootstrap: Vec<HostPort>,
-        tls: Option<TlsSettings>,
+        access: Access,
         timeout: Duration,
     ) -> Result<Self, ReadError> {
         let mut reader = Self {
             bootstrap,
-            tls,
+            access,
             timeout,
             brokers: BTreeMap::new(),
             cluster_id: None,
@@ -150,7 +150,7 @@ impl PartitionReader {
         let known = self.brokers.values();
         let candidates: Vec<HostPort> = known.chain(&self.bootstrap).cloned().collect();
         for broker in candidates {
-            match describe(&broker, self.tls.as_ref(), self.timeout).await {
+            match describe(&broker, &self.access, self.timeout).await {
                 Ok(described) => {
                     self.brokers = described.brokers;
                     self.cluster_id = described.cluster_id;
@@ -195,11 +195,11 @@ impl PartitionReader {
             let mut running = JoinSet::new();
             for (node, address, spans) in parts {
                 let connection = self.connections.remove(&node);
-                let (tls, timeout, part) = (self.tls.clone(), self.timeout, each.clone());
+                let (access, timeout, part) = (self.access.clone(), self.timeout, each.clone());
                 running.spawn(async move {
                     let open = match connection {
                         Some(open) => Ok(open),
-                        None => Connection::open(&address, tls.as_ref(), timeout).await,
+                        None => Connection::open(&address, &access, timeout).await,
                     };
                     match open {
                         Ok(connection) => (node, part.run(connection, spans).await),
@@ -556,11 +556,11 @@ struct Described {
 
 async fn describe(
     broker: &HostPort,
-    tls: Option<&TlsSettings>,
+    access: &Access,
     timeout: Duration,
 ) -> Result<Described, ReadError> {
     let unreachable = |fault| ReadError::Unreachable(broker.clone(), fault);
-    let mut connection = Connection::open(broker, tls, timeout)
+    let mut connection = Connection::open(broker, access, timeout)
         .await
         .map_err(unreachable)?;
     let version = connection

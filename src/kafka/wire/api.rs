@@ -20,6 +20,8 @@ impl ApiKey {
     pub const HEARTBEAT: Self = Self(12);
     pub const LEAVE_GROUP: Self = Self(13);
     pub const SYNC_GROUP: Self = Self(14);
+    pub const DESCRIBE_GROUPS: Self = Self(15);
+    pub const LIST_GROUPS: Self = Self(16);
     pub const SASL_HANDSHAKE: Self = Self(17);
     pub const API_VERSIONS: Self = Self(18);
     pub const INIT_PRODUCER_ID: Self = Self(22);
@@ -28,9 +30,12 @@ impl ApiKey {
     pub const ADD_OFFSETS_TO_TXN: Self = Self(25);
     pub const END_TXN: Self = Self(26);
     pub const TXN_OFFSET_COMMIT: Self = Self(28);
+    pub const DESCRIBE_CONFIGS: Self = Self(32);
+    pub const DESCRIBE_LOG_DIRS: Self = Self(35);
     pub const SASL_AUTHENTICATE: Self = Self(36);
     pub const DESCRIBE_CLUSTER: Self = Self(60);
     pub const CONSUMER_GROUP_HEARTBEAT: Self = Self(68);
+    pub const CONSUMER_GROUP_DESCRIBE: Self = Self(69);
     pub const DESCRIBE_TOPIC_PARTITIONS: Self = Self(75);
     pub const SHARE_GROUP_HEARTBEAT: Self = Self(76);
     pub const SHARE_FETCH: Self = Self(78);

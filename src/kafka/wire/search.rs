@@ -171,6 +171,87 @@ fn search_batch(open: &Records<'_>, wanted: &Wanted, aborted: bool, hit: &mut im
     }
 }
 
+/// What [`first_visible`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstVisible {
+    /// The first record a reader of committed records would get.
+    Found {
+        /// Its offset.
+        offset: i64,
+        /// Its time, ms.
+        timestamp_ms: i64,
+    },
+    /// Only markers, aborted records and holes up to here.
+    Passed(i64),
+    /// The first batch that counts is not whole: it is larger than what was asked for.
+    CutOff,
+    /// The batch is damaged, opens to more than the cap, or is of a format before v2.
+    Unreadable,
+}
+
+/// The first record at `from` or behind it that a reader of committed records would get, as far as whole batches tell.
+/// `aborted` is (producer id, first offset), as the broker told. A batch is decompressed into at most `cap` bytes, and only
+/// where its header leaves the answer open.
+#[must_use]
+pub fn first_visible(
+    records: &[u8],
+    aborted: &[(i64, i64)],
+    from: i64,
+    cap: usize,
+) -> FirstVisible {
+    let mut aborting = Aborting::new(aborted);
+    let mut found = None;
+    let mut passed = None;
+    batches(records, |batch, header, behind| {
+        if found.is_some() {
+            return;
+        }
+        let Some(header) = header else {
+            found = Some(FirstVisible::Unreadable);
+            return;
+        };
+        let is_aborted = aborting.passes(&header, batch);
+        if behind > from && !is_aborted && !header.is_control() {
+            found = first_of(batch, &header, from, cap);
+        }
+        passed = Some(behind);
+    });
+    match (found, passed) {
+        (Some(found), _) => found,
+        (None, Some(behind)) if behind > from => FirstVisible::Passed(behind),
+        (None, _) => FirstVisible::CutOff,
+    }
+}
+
+/// The first record of a batch at `from` or behind; `None` where compaction left none there.
+fn first_of(batch: &[u8], header: &BatchHeader, from: i64, cap: usize) -> Option<FirstVisible> {
+    let span = header.last_offset_delta.saturating_add(1);
+    // Every record has the header's time.
+    if header.record_count == span && (header.is_log_append_time() || span == 1) {
+        return Some(FirstVisible::Found {
+            offset: header.base_offset.max(from),
+            timestamp_ms: header.max_timestamp,
+        });
+    }
+    let Ok(open) = Records::open(batch, cap) else {
+        return Some(FirstVisible::Unreadable);
+    };
+    for record in &open {
+        let Ok(record) = record else {
+            return Some(FirstVisible::Unreadable);
+        };
+        let delta = i64::from(record.offset_delta);
+        let offset = header.base_offset.saturating_add(delta);
+        if offset >= from {
+            return Some(FirstVisible::Found {
+                offset,
+                timestamp_ms: header.published_ms(record.timestamp_delta),
+            });
+        }
+    }
+    None
+}
+
 /// Which producers' transactional records are aborted, as batches pass in order (KIP-98).
 #[derive(Debug)]
 struct Aborting<'a> {
@@ -346,6 +427,42 @@ mod tests {
                 found(&damaged, &[(1, 0)], &Wanted::Holding(needles.clone()));
                 found(&damaged[..at], &[], &Wanted::At(1));
             }
+        }
+    }
+
+    #[test]
+    fn the_first_visible_record_is_behind_markers_and_aborted_records() {
+        let plain = batch(10, 0, -1, &["a", "b", "c"]);
+        let found = |offset, timestamp_ms| FirstVisible::Found {
+            offset,
+            timestamp_ms,
+        };
+        assert_eq!(first_visible(&plain, &[], 11, 1 << 20), found(11, 1001));
+        assert_eq!(first_visible(&plain, &[], 5, 1 << 20), found(10, 1000));
+        let cut = &plain[..plain.len() - 1];
+        assert_eq!(first_visible(cut, &[], 10, 1 << 20), FirstVisible::CutOff);
+        assert_eq!(first_visible(&[], &[], 10, 1 << 20), FirstVisible::CutOff);
+        // Stamped by the broker: all have the header's time.
+        let stamped = batch(10, 8, -1, &["a", "b", "c"]);
+        assert_eq!(first_visible(&stamped, &[], 12, 1 << 20), found(12, 9000));
+        // An aborted transaction, its marker, a committed one's marker: nothing to see.
+        let tail = [
+            batch(20, 0x10, 7, &["x", "y"]),
+            marker(22, 7, 0),
+            marker(23, 8, 1),
+        ]
+        .concat();
+        let aborted = [(7, 20)];
+        assert_eq!(
+            first_visible(&tail, &aborted, 20, 1 << 20),
+            FirstVisible::Passed(24)
+        );
+        assert_eq!(first_visible(&tail, &[], 20, 1 << 20), found(20, 1000));
+        let more = [tail, batch(24, 0, -1, &["d", "e"])].concat();
+        assert_eq!(first_visible(&more, &aborted, 20, 1 << 20), found(24, 1000));
+        for end in 0..more.len() {
+            let seen = first_visible(&more[..end], &aborted, 20, 1 << 20);
+            assert_ne!(seen, FirstVisible::Unreadable, "{end}");
         }
     }
 }

@@ -31,6 +31,15 @@ pub const EARLIEST: i64 = -2;
 /// Isolation level: nothing behind the first open transaction.
 const READ_COMMITTED: u8 = 1;
 
+/// What the end of a partition means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// The high watermark.
+    Uncommitted,
+    /// The last stable offset: the first open transaction, else the high watermark. Added in version 2.
+    Committed,
+}
+
 /// From where a partition is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
@@ -61,12 +70,26 @@ pub fn list_offsets_request(
     version: i16,
     asked: &Asked<'_>,
 ) -> Option<Vec<u8>> {
+    isolated_offsets_request(correlation_id, version, Isolation::Committed, asked)
+}
+
+/// A ListOffsetsRequest whose [`LATEST`] is the end that `isolation` says; `None` outside 1-5.
+#[must_use]
+pub fn isolated_offsets_request(
+    correlation_id: i32,
+    version: i16,
+    isolation: Isolation,
+    asked: &Asked<'_>,
+) -> Option<Vec<u8>> {
     if !(LIST_OFFSETS_VERSIONS.0..=LIST_OFFSETS_VERSIONS.1).contains(&version) {
         return None;
     }
     let mut body = Vec::from((-1i32).to_be_bytes());
     if version >= 2 {
-        body.push(READ_COMMITTED);
+        body.push(match isolation {
+            Isolation::Uncommitted => 0,
+            Isolation::Committed => READ_COMMITTED,
+        });
     }
     put_topics(&mut body, asked, |body, from| {
         body.extend_from_slice(&from.partition.to_be_bytes());
@@ -322,7 +345,12 @@ fn led_topic<'a>(r: &mut Reader<'a>, version: i16) -> Result<LedTopic<'a>> {
     })
 }
 
-fn within(body: &[u8], key: ApiKey, version: i16, allowed: (i16, i16)) -> Result<Reader<'_>> {
+pub(super) fn within(
+    body: &[u8],
+    key: ApiKey,
+    version: i16,
+    allowed: (i16, i16),
+) -> Result<Reader<'_>> {
     let r = open(body, key, version, allowed.0)?;
     if version > allowed.1 {
         return Err(r.fault(DecodeErrorKind::Version, "version"));

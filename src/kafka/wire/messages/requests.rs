@@ -66,6 +66,22 @@ pub fn metadata_request(
     version: i16,
     topics: MetadataTopics<'_>,
 ) -> Option<Vec<u8>> {
+    metadata(correlation_id, version, topics, false)
+}
+
+/// A MetadataRequest for all topics that also asks, where the version can say it (8 and later), what we may do with each; a
+/// broker logs no refusal for the answer.
+#[must_use]
+pub fn topic_rights_request(correlation_id: i32, version: i16) -> Option<Vec<u8>> {
+    metadata(correlation_id, version, MetadataTopics::All, true)
+}
+
+fn metadata(
+    correlation_id: i32,
+    version: i16,
+    topics: MetadataTopics<'_>,
+    topic_rights: bool,
+) -> Option<Vec<u8>> {
     let oldest = match topics {
         MetadataTopics::None | MetadataTopics::All => 1,
         MetadataTopics::Names(_) => 4,
@@ -107,7 +123,7 @@ pub fn metadata_request(
         body.push(0);
     }
     if version >= 8 {
-        body.push(0);
+        body.push(u8::from(topic_rights));
     }
     if flexible {
         body.push(0);

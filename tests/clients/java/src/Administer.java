@@ -15,6 +15,7 @@ import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
@@ -68,6 +69,7 @@ final class Administer {
             case "alter-configs" -> alterConfigs(admin, command);
             case "offsets" -> offsets(admin, command);
             case "move-leader" -> moveLeader(admin, command);
+            case "commit" -> commit(admin, command);
             case "add-acl" -> addAcl(admin, command);
             case "delete-records" -> deleteRecords(admin, command);
             case "alter-quota" -> alterQuota(admin, command);
@@ -75,6 +77,19 @@ final class Administer {
         }
     }
 
+    /** Commits for a group without members; makes the group where there is none. */
+    private void commit(Admin admin, Options command) throws Exception {
+        int first = (int) command.number("partition", 0);
+        long count = command.number("partitions", 1);
+        OffsetAndMetadata position = new OffsetAndMetadata(command.number("offset", 0));
+        Map<TopicPartition, OffsetAndMetadata> positions = new HashMap<>();
+        for (int partition = first; partition < first + count; partition++) {
+            positions.put(new TopicPartition(command.text("topic"), partition), position);
+        }
+        admin.alterConsumerGroupOffsets(command.text("group"), positions).all().get();
+    }
+
+    /** Removes the records before an offset, as retention would. */
     private void createTopic(Admin admin, Options command) throws Exception {
         Map<String, String> configs = new HashMap<>();
         for (String config : command.all("config")) {

@@ -1,0 +1,60 @@
+//! `observe:` - how `throughline observe` watches a cluster.
+//!
+//! Here so that the sidecar's sections stay the sidecar's. Must not hold a key that the observer does not act on.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    effective::seconds_json,
+    section::{Section, seconds},
+};
+
+/// The `observe` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObserveConfig {
+    /// Between the beginnings of two looks at the cluster.
+    pub cycle: Duration,
+    /// By when a group shall have committed past an offset.
+    pub delivery_deadline: Duration,
+    /// How long a group may be without members before it is abandoned.
+    pub abandoned_after: Duration,
+}
+
+impl Default for ObserveConfig {
+    fn default() -> Self {
+        Self {
+            cycle: Duration::from_secs(10),
+            delivery_deadline: Duration::from_secs(300),
+            abandoned_after: Duration::from_secs(86_400),
+        }
+    }
+}
+
+impl ObserveConfig {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            cycle: section.or("cycle_seconds", default.cycle, seconds(0.5..=300.0)),
+            delivery_deadline: section.or(
+                "delivery_deadline_seconds",
+                default.delivery_deadline,
+                seconds(1.0..=3_600.0),
+            ),
+            abandoned_after: section.or(
+                "abandoned_after_seconds",
+                default.abandoned_after,
+                seconds(1.0..=2_592_000.0),
+            ),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "cycle_seconds": seconds_json(self.cycle),
+            "delivery_deadline_seconds": seconds_json(self.delivery_deadline),
+            "abandoned_after_seconds": seconds_json(self.abandoned_after),
+        })
+    }
+}
