@@ -142,18 +142,15 @@ impl Sidecar {
     ) -> Result<Self, StartError> {
         let counters = Arc::new(DataplaneCounters::default());
         let modes = Arc::new(ArcSwap::from_pointee(settings::modes(&config.context)));
-        let engine = Engine::new(settings::objectives(config)).map_err(StartError::Objectives)?;
-        let engine = engine.with(settings::engine(config));
+        let engine = engine(config)?;
         let metrics = registry(config, &engine, &counters).map_err(StartError::Catalogue)?;
         let (hot, mut worker) = piped(config, telemetry, engine, &metrics)?;
         let proxy_settings = settings::proxy(config).map_err(StartError::Tls)?;
-        let bootstrap = proxy_settings.bootstrap.clone();
         let access = settings::access(config).map_err(StartError::Tls)?;
         let proxy = Proxy::bind(proxy_settings, modes.clone(), counters.clone(), hot)
             .map_err(|source| StartError::app_listener(config, source))?;
         let (listen, handle) = (proxy.local_addresses(), proxy.handle());
         let (admin_listeners, admin) = admin_listeners(config)?;
-
         let readiness = Arc::new(Readiness::new(&watching::GATES));
         readiness.open("listener", watching::serving(&listen));
         let asked_to_stop = Arc::new(Notify::new());
@@ -194,7 +191,7 @@ impl Sidecar {
             readiness,
             metrics,
             counters,
-            bootstrap,
+            bootstrap: settings::bootstrap(config),
             access,
             listen: listen.clone(),
             cluster_name: config.kafka.cluster_name.clone(),
@@ -236,6 +233,11 @@ impl Sidecar {
 /// Resolves once the value is true, or nobody is left who could set it.
 pub(crate) async fn until_true(mut value: watch::Receiver<bool>) {
     value.wait_for(|yes| *yes).await.map(drop).ok();
+}
+
+fn engine(config: &Config) -> Result<Engine, StartError> {
+    let engine = Engine::new(settings::objectives(config)).map_err(StartError::Objectives)?;
+    Ok(engine.with(settings::engine(config)))
 }
 
 fn piped(

@@ -296,10 +296,6 @@ mod tests {
         let stated = filter.false_positives();
         assert!((stated - share).abs() < 0.000_05, "{stated} {share}");
         assert!(filter.bytes() <= bytes, "{}", filter.bytes());
-        println!(
-            "{ids} ids, {} bytes: false positives {share:.6}, stated {stated:.6}",
-            filter.bytes()
-        );
     }
 
     #[test]
