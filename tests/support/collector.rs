@@ -133,6 +133,11 @@ impl Collector {
             .collect()
     }
 
+    /// All spans as they were written.
+    pub(crate) fn text(&self) -> String {
+        fs::read_to_string(self.file("traces")).unwrap_or_default()
+    }
+
     pub(crate) fn spans(&self) -> Vec<Span> {
         self.lines("traces").iter().flat_map(of_line).collect()
     }

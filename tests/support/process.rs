@@ -16,6 +16,8 @@ use super::reaper;
 
 /// Lines of standard error that a failure message shows.
 const STDERR_TAIL: usize = 40;
+/// Lines of standard error that are kept.
+const STDERR_KEPT: usize = 20_000;
 /// Lines of standard output that a failure message shows.
 const STDOUT_TAIL: usize = 20;
 
@@ -200,11 +202,18 @@ impl Process {
         let out = stdout.lines[first..].join("\n");
         drop(stdout);
         let stderr = self.captured.stderr();
-        let err: Vec<&str> = stderr.iter().map(String::as_str).collect();
+        let first = stderr.len().saturating_sub(STDERR_TAIL);
+        let err: Vec<&str> = stderr.iter().skip(first).map(String::as_str).collect();
         format!(
             "last lines of stdout:\n{out}\nlast lines of stderr:\n{}",
             err.join("\n")
         )
+    }
+
+    /// All lines of standard error, but for the oldest of very many.
+    pub(crate) fn log(&self) -> String {
+        let stderr = self.captured.stderr();
+        stderr.iter().map(|line| format!("{line}\n")).collect()
     }
 
     fn bury(&mut self) {
@@ -244,7 +253,7 @@ impl Captured {
     fn read_stderr(&self, from: impl Read) {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             let mut kept = self.stderr();
-            if kept.len() == STDERR_TAIL {
+            if kept.len() == STDERR_KEPT {
                 kept.pop_front();
             }
             kept.push_back(line);

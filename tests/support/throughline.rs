@@ -269,6 +269,11 @@ impl Throughline {
         }
     }
 
+    /// All log lines so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// The last lines of its output.
     pub(crate) fn tail(&self) -> String {
         self.process.tail()
