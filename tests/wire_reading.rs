@@ -13,7 +13,7 @@ mod oracle;
 mod support;
 
 use kafka_protocol::messages as theirs;
-use oracle::{SCHEMAS, every, known, list, n, num, raw, text, topics};
+use oracle::{SCHEMAS, every, known, list, n, num, raw, topics};
 use serde_json::{Value, json};
 use throughline::kafka::wire::{
     api::ApiKey,
@@ -22,8 +22,8 @@ use throughline::kafka::wire::{
         fetch::FetchRequest,
         reading::{
             FETCH_VERSIONS, FetchBytes, FetchResponse, FetchedPartition, FoundOffset,
-            LEADERS_VERSIONS, LIST_OFFSETS_VERSIONS, Leaders, LedTopic, Start, fetch_request,
-            list_offsets_request, list_offsets_response,
+            LIST_OFFSETS_VERSIONS, Start, fetch_request, list_offsets_request,
+            list_offsets_response,
         },
     },
 };
@@ -171,39 +171,4 @@ fn fetch_answers_read_as_the_schema_writes_them() {
             }
         }
     });
-}
-
-#[test]
-fn leaders_read_as_the_schema_writes_them() {
-    every(
-        "MetadataResponse",
-        known::<theirs::MetadataResponse>(),
-        |body, version, v| {
-            let read = Leaders::read(body, version);
-            if !(LEADERS_VERSIONS.0..=LEADERS_VERSIONS.1).contains(&version) {
-                assert!(read.is_err(), "v{version}");
-                return;
-            }
-            let brokers = list(v, "Brokers").iter();
-            let topics = list(v, "Topics").iter();
-            let expected = Leaders {
-                brokers: brokers
-                    .map(|b| (n(b, "NodeId"), text(b, "Host").unwrap(), n(b, "Port")))
-                    .collect(),
-                cluster_id: text(v, "ClusterId"),
-                topics: topics
-                    .map(|t| LedTopic {
-                        error_code: n(t, "ErrorCode"),
-                        name: text(t, "Name"),
-                        internal: t["IsInternal"].as_bool().unwrap(),
-                        partitions: list(t, "Partitions")
-                            .iter()
-                            .map(|p| (n(p, "PartitionIndex"), n(p, "LeaderId")))
-                            .collect(),
-                    })
-                    .collect(),
-            };
-            assert_eq!(read, Ok(expected), "v{version} {v}");
-        },
-    );
 }

@@ -21,9 +21,10 @@ use super::{
             error_code,
             frame::response_header_length,
             messages::{
+                inventory::{LAYOUT_VERSIONS, Layout},
                 reading::{
-                    EARLIEST, LATEST, LEADERS_VERSIONS, LIST_OFFSETS_VERSIONS, Leaders,
-                    list_offsets_request, list_offsets_response,
+                    EARLIEST, LATEST, LIST_OFFSETS_VERSIONS, list_offsets_request,
+                    list_offsets_response,
                 },
                 requests::{MetadataTopics, metadata_request},
             },
@@ -564,7 +565,7 @@ async fn describe(
         .await
         .map_err(unreachable)?;
     let version = connection
-        .version(ApiKey::METADATA, LEADERS_VERSIONS)
+        .version(ApiKey::METADATA, LAYOUT_VERSIONS)
         .ok_or(ReadError::Version("Metadata"))?;
     let id = connection.next_id();
     let request =
@@ -588,14 +589,15 @@ async fn describe(
 
 fn described(answer: &[u8], version: i16) -> Result<Described, ProbeError> {
     let header = response_header_length(answer, ApiKey::METADATA, version)?;
-    let seen = Leaders::read(answer.get(header..).unwrap_or_default(), version)?;
+    let seen = Layout::read(answer.get(header..).unwrap_or_default(), version)?;
     let brokers = seen.brokers.iter().filter_map(|(node, host, port)| {
         let host = (*host).to_owned();
         let port = u16::try_from(*port).ok()?;
         Some((*node, HostPort { host, port }))
     });
     let topics = seen.topics.iter().filter_map(|topic| {
-        let mut partitions = topic.partitions.clone();
+        let each = topic.partitions.iter();
+        let mut partitions: Vec<_> = each.map(|p| (p.partition, p.leader)).collect();
         partitions.sort_unstable();
         Some(TopicPartitions {
             name: topic.name?.into(),

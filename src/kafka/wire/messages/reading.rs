@@ -21,8 +21,6 @@ use super::{
 pub const LIST_OFFSETS_VERSIONS: (i16, i16) = (1, 5);
 /// Fetch versions that are written and read. 10 and later get zstd.
 pub const FETCH_VERSIONS: (i16, i16) = (4, 11);
-/// Metadata versions whose leaders are read.
-pub const LEADERS_VERSIONS: (i16, i16) = (1, 13);
 
 /// Instead of a time: the end of the partition, or its last stable offset for a reader of committed records.
 pub const LATEST: i64 = -1;
@@ -252,96 +250,6 @@ fn fetched<'a>(r: &mut Reader<'a>, version: i16) -> Result<FetchedPartition<'a>>
         log_start_offset,
         aborted,
         records: r.nullable_bytes("records")?.unwrap_or_default(),
-    })
-}
-
-/// Who leads what, as a MetadataResponse says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaders<'a> {
-    /// (node id, host, port).
-    pub brokers: Vec<(i32, &'a str, i32)>,
-    /// Cluster id. Added in version 2.
-    pub cluster_id: Option<&'a str>,
-    /// Topics.
-    pub topics: Vec<LedTopic<'a>>,
-}
-
-/// A topic with its leaders.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedTopic<'a> {
-    /// 0 = described.
-    pub error_code: i16,
-    /// Name; null where an unknown id was asked for.
-    pub name: Option<&'a str>,
-    /// One of the broker's own.
-    pub internal: bool,
-    /// (partition, node id of its leader; -1 = none now).
-    pub partitions: Vec<(i32, i32)>,
-}
-
-impl<'a> Leaders<'a> {
-    /// Reads the body of a MetadataResponse.
-    ///
-    /// # Errors
-    /// `Version` outside 1-13, else what the fields give.
-    pub fn read(body: &'a [u8], version: i16) -> Result<Self> {
-        let r = &mut within(body, ApiKey::METADATA, version, LEADERS_VERSIONS)?;
-        throttle(r, version >= 3)?;
-        let mut brokers = Vec::new();
-        r.array("brokers", |r| {
-            brokers.push((r.i32("node id")?, r.string("host")?, r.i32("port")?));
-            r.nullable_string_bytes("rack")?;
-            r.skip_tagged()
-        })?;
-        let cluster_id = if version >= 2 {
-            r.nullable_string("cluster id")?
-        } else {
-            None
-        };
-        r.i32("controller id")?;
-        let mut topics = Vec::new();
-        r.array("topics", |r| {
-            topics.push(led_topic(r, version)?);
-            Ok(())
-        })?;
-        Ok(Self {
-            brokers,
-            cluster_id,
-            topics,
-        })
-    }
-}
-
-fn led_topic<'a>(r: &mut Reader<'a>, version: i16) -> Result<LedTopic<'a>> {
-    let error_code = r.i16("error code")?;
-    let name = r.nullable_string("topic name")?;
-    if version >= 10 {
-        r.uuid("topic id")?;
-    }
-    let internal = r.bool("is internal")?;
-    let mut partitions = Vec::new();
-    r.array("partitions", |r| {
-        r.i16("error code")?;
-        partitions.push((r.i32("partition")?, r.i32("leader id")?));
-        if version >= 7 {
-            r.i32("leader epoch")?;
-        }
-        r.array("replicas", |r| r.i32("replica").map(drop))?;
-        r.array("in-sync replicas", |r| r.i32("replica").map(drop))?;
-        if version >= 5 {
-            r.array("offline replicas", |r| r.i32("replica").map(drop))?;
-        }
-        r.skip_tagged()
-    })?;
-    if version >= 8 {
-        r.i32("topic authorized operations")?;
-    }
-    r.skip_tagged()?;
-    Ok(LedTopic {
-        error_code,
-        name,
-        internal,
-        partitions,
     })
 }
 
