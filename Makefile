@@ -34,6 +34,7 @@ bench:
 	$(CARGO) bench --bench overhead
 	$(CARGO) bench --bench exporting
 	$(CARGO) bench --bench codec
+	$(CARGO) bench --bench scrape
 
 ## fuzz        byte mutation of captured traffic in both directions (FUZZ_CASES=1000000)
 fuzz:

@@ -509,7 +509,8 @@ fn a_healthy_run_with_default_settings() {
     let read = [("topic", "healthy"), ("group", "healthy-group")];
     stage.settles_at("throughline_delivered_records_total", &read, COUNT as f64);
     assert_distribution(&stage.sidecar, &read, &output);
-    no_bad_event(&stage.sidecar, &["publish", "availability"]);
+    let indicators = ["publish", "availability", "processing", "dead_letter"];
+    no_bad_event(&stage.sidecar, &indicators);
     let metrics = stage.sidecar.metrics();
     let latency = [read[0], read[1], ("sli", "latency")];
     let judged = metrics.sum("throughline_sli_events_total", &latency);
@@ -530,7 +531,10 @@ fn a_healthy_run_with_default_settings() {
     // The first group of a cluster waits for its coordinator to be created.
     let family = "throughline_sli_unknown_events_total";
     let settling = metrics.sum(family, &[("reason", "settling")]);
-    let unknown = metrics.sum(family, &[]) - settling;
+    // These records carry no id.
+    let nameless = [read[0], read[1], ("reason", "no_identity")];
+    assert_eq!(metrics.sum(family, &nameless), COUNT as f64);
+    let unknown = metrics.sum(family, &[]) - settling - COUNT as f64;
     assert_eq!(unknown, 0.0, "unknown: {}", page(&metrics, &[]));
     stage.sidecar.terminate();
 }
