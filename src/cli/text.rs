@@ -28,9 +28,11 @@ Examples:
   Log in over TLS, and let Prometheus in another pod scrape it:
     throughline observe --config /etc/throughline/observe.yaml --admin 0.0.0.0:9470
 
-One per cluster is enough, two are harmless. It needs the right to DESCRIBE the cluster, topics and groups, READ on topics for
-exact lag in seconds, DESCRIBE_CONFIGS on topics for the time to loss, and none to change anything. What it may not ask is on
-/readyz?verbose. Exit status: 0 stopped; 2 the configuration is wrong.";
+One per cluster is enough, two are harmless. It needs the right to DESCRIBE the
+cluster, topics and groups, READ on topics for exact lag in seconds,
+DESCRIBE_CONFIGS on topics for the time to loss, and none to change anything.
+What it may not ask is on /readyz?verbose.
+Exit status: 0 stopped; 2 the configuration is wrong.";
 
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
