@@ -127,7 +127,9 @@ impl Examiner for Decoder {
     }
 
     fn sent(&mut self, topic: &Name, batch: &CapturedBatch, codec: Codec) -> Option<SentRecords> {
-        if !self.sampling.has_priority(topic) && !self.examines(batch, codec) {
+        // What has priority may use what is left of both.
+        let first = self.sampling.has_priority(topic) && self.times.take(batch, codec);
+        if !first && !self.examines(batch, codec) {
             return None;
         }
         let read = self.opener.sent(topic, &batch.bytes);

@@ -227,6 +227,49 @@ impl Bench {
 }
 
 #[test]
+fn dead_letters_are_examined_first_and_no_more_of_them_than_there_is_time_for() {
+    let mut bench = bench(Settings {
+        decode_bytes_per_second: 10,
+        examine_bytes_per_second: 10,
+        always_examined: regex::Regex::new("dlq$").ok(),
+        ..Settings::default()
+    });
+    let now = Stamp::now();
+    // Eight records in eight bytes; more than either budget allows twice.
+    let sent = |bench: &Bench, topic: &str| {
+        let Facts::Produced(mut produced) = produced(topic, ACKED) else {
+            unreachable!("made so");
+        };
+        for part in &mut produced.parts {
+            part.codec = Codec::None;
+            part.captured = Some(CapturedBatch {
+                bytes: Bytes::from_static(b"12345678"),
+                reservation: bench.hot.reserve(8).unwrap(),
+                examined: true,
+            });
+        }
+        answered(now, "Produce", Facts::Produced(produced))
+    };
+    let events = vec![
+        sent(&bench, "plain"),
+        sent(&bench, "dlq"),
+        sent(&bench, "dlq"),
+        sent(&bench, "plain"),
+    ];
+    bench.take(events);
+    let letters = |topic: &str| {
+        let series = format!(
+            "throughline_dead_letter_records_total{{category=\"unknown\",dlq_topic=\"{topic}\",group=\"billing\",topic=\"orders\"}}"
+        );
+        bench.value(&series)
+    };
+    assert_eq!((letters("plain"), letters("dlq")), (Some(8.0), Some(8.0)));
+    let left_out =
+        "throughline_telemetry_dropped_total{reason=\"examine_budget\",signal=\"records\"}";
+    assert_eq!(bench.value(left_out), Some(2.0));
+}
+
+#[test]
 fn a_full_queue_drops_and_counts_and_never_waits() {
     let bench = bench(Settings {
         queue_events: NonZeroUsize::new(2).unwrap(),
