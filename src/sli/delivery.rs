@@ -173,8 +173,7 @@ impl Engine {
                     pass,
                 };
                 self.batch(handed, followed, event.at, examiner, sink);
-                let batch = fact;
-                let within = batch.base_offset..=batch.last_offset;
+                let within = fact.base_offset..=fact.last_offset;
                 let mut traced = part.traced.iter();
                 let traced = traced.find(|record| within.contains(&record.offset));
                 if let Some(example) = traced.and_then(Traced::example) {

@@ -4,7 +4,7 @@
 //! carry none are told apart by their content, for information only. Reference: signals of the product, "Duplicates". Must not
 //! count what was given again on purpose, or because the members changed.
 
-use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
+use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration};
 
 use tokio::time::Instant;
 
@@ -221,10 +221,5 @@ pub(super) fn duplicate(
 
 /// The duplicates pair of a topic and group.
 pub(super) fn duplicates(topic: &Name, group: &Name) -> Series {
-    Series {
-        sli: Sli::Duplicates,
-        topic: Arc::clone(topic),
-        group: Arc::clone(group),
-        stage: None,
-    }
+    Series::of(Sli::Duplicates, topic, group)
 }

@@ -267,19 +267,10 @@ pub(super) fn unsettled(topic: &Name, group: &Name, records: u64, out: &mut Out<
 
 /// The processing pair of a topic and group.
 pub(super) fn processing(topic: &Name, group: &Name) -> Series {
-    series(Sli::Processing, topic, group)
+    Series::of(Sli::Processing, topic, group)
 }
 
 /// The dead-letter pair of a topic and group.
 pub(super) fn dead_letter(topic: &Name, group: &Name) -> Series {
-    series(Sli::DeadLetter, topic, group)
-}
-
-fn series(sli: Sli, topic: &Name, group: &Name) -> Series {
-    Series {
-        sli,
-        topic: Arc::clone(topic),
-        group: Arc::clone(group),
-        stage: None,
-    }
+    Series::of(Sli::DeadLetter, topic, group)
 }

@@ -2,7 +2,7 @@
 //!
 //! The engine judges; it does not know metric families. Whoever wants its verdicts implements [`Sink`]. Must hold no state.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     loss::Loss,
@@ -245,6 +245,18 @@ pub struct Series {
     pub group: Name,
     /// Stage, for the latency SLI.
     pub stage: Option<Stage>,
+}
+
+impl Series {
+    /// One without a stage.
+    pub(super) fn of(sli: Sli, topic: &Name, group: &Name) -> Self {
+        Self {
+            sli,
+            topic: Arc::clone(topic),
+            group: Arc::clone(group),
+            stage: None,
+        }
+    }
 }
 
 /// One verdict or observation.

@@ -337,15 +337,10 @@ impl Watched {
             now: snapshot.at,
         };
         for (group, topic, tallied) in &tallies {
-            let mut series = Series {
-                sli: Sli::Lag,
-                topic: topic.clone(),
-                group: group.clone(),
-                stage: None,
-            };
-            tallied.lag.speak(&series, &mut out);
-            series.sli = Sli::Delivery;
-            out.judge(&series, tallied.delivery.0, tallied.delivery.1);
+            let lag = Series::of(Sli::Lag, topic, group);
+            tallied.lag.speak(&lag, &mut out);
+            let delivery = Series::of(Sli::Delivery, topic, group);
+            out.judge(&delivery, tallied.delivery.0, tallied.delivery.1);
         }
         self.partitions(now, snapshot, &headroom, &mut view, &mut out);
         brokers(snapshot, &mut view, &mut out);
@@ -555,13 +550,8 @@ impl Watched {
             if topic.internal {
                 continue;
             }
-            let series = Series {
-                sli: Sli::Retention,
-                topic: topic.name.clone(),
-                group: "".into(),
-                stage: None,
-            };
             if due {
+                let series = Series::of(Sli::Retention, &topic.name, &out.empty());
                 counted.speak(&series, out);
             }
             view.topics.push(TopicView {
@@ -615,12 +605,8 @@ fn brokers(snapshot: &ClusterSnapshot, view: &mut ClusterView, out: &mut Out<'_>
         });
         view.brokers.push((broker.node.clone(), broker.up));
     }
-    let series = Series {
-        sli: Sli::Broker,
-        topic: "".into(),
-        group: "".into(),
-        stage: None,
-    };
+    let empty = out.empty();
+    let series = Series::of(Sli::Broker, &empty, &empty);
     counted.speak(&series, out);
 }
 
