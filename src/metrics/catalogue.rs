@@ -288,6 +288,8 @@ families! {
         "Records given up on, by the topic they were read from, once the dead-letter topic has them";
     RetriedRecords "throughline_retried_records_total" Counter Records Failures ["topic" "group" "retry_topic" "category"] Latency
         "Records set aside to be tried again, once the retry topic has them";
+    AcknowledgedRecords "throughline_share_acknowledged_records_total" Counter Records Failures ["topic" "group" "acknowledgement"] Latency
+        "Records that members of a share group accepted, released (to be given again) or rejected";
     PoisonRecords "throughline_poison_records" Gauge Records Failures ["topic" "group"] Latency
         "Records that a group does not get past, or that were dead-lettered again after they were given back";
     SchemaRecords "throughline_schema_records_total" Counter Records Schema ["topic" "framing"] Latency

@@ -74,6 +74,7 @@ fn sent(outcome: PublishOutcome, traced: Vec<Traced>) -> Facts {
 
 fn given(traced: Vec<Traced>) -> Facts {
     Facts::Delivered(Delivered {
+        acknowledged: None,
         group: None,
         read_committed: false,
         data_was_there: true,
@@ -85,6 +86,7 @@ fn given(traced: Vec<Traced>) -> Facts {
             high_watermark: 9,
             last_stable: 9,
             log_start: 0,
+            acquired: Vec::new(),
             batches: Vec::new(),
             traced,
             unrecorded: None,

@@ -81,7 +81,7 @@ pub const fn of(api: ApiKey) -> Policy {
             names_brokers: true,
         },
         ApiKey::SHARE_ACKNOWLEDGE => Policy {
-            request: Decode::Opaque,
+            request: Decode::Observed,
             response: Decode::Edited,
             oldest: 0,
             names_brokers: true,

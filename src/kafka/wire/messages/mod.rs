@@ -17,4 +17,5 @@ pub mod outcome;
 pub mod reading;
 pub mod requests;
 pub mod sasl;
+pub mod shares;
 pub mod transactions;
