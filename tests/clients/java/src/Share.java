@@ -40,7 +40,7 @@ final class Share implements Main.Command {
                     if (explicit) {
                         consumer.acknowledge(record, type);
                     }
-                    Out.line("said", "offset", record.offset(), "type", type.toString(),
+                    Out.line("said", "offset", record.offset(), "became", type.toString(),
                             "deliveries", record.deliveryCount().orElse((short) 0));
                     if (type != AcknowledgeType.RELEASE) {
                         settled++;
