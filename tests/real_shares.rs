@@ -11,9 +11,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use support::clients::{Client, Output};
+use support::deadline::try_poll_until;
 use support::kafka::{Kafka, KafkaSpec, Listener, Version};
 use support::throughline::{Throughline, ThroughlineSpec};
 
@@ -186,5 +187,62 @@ fn two_members_share_a_topic_and_each_record_is_good_once() {
         let output = member.leave(LIMIT);
         assert!(output.of_type("error").next().is_none());
     }
+    stage.sidecar.terminate();
+}
+
+/// The one value of a gauge of a topic and its group.
+fn gauge(observer: &Throughline, name: &str, labels: &[(&str, &str)], wanted: f64) {
+    let mut seen = Vec::new();
+    let reached = try_poll_until(LIMIT, || {
+        let metrics = observer.metrics();
+        seen = metrics.select(name, labels).map(|s| s.value).collect();
+        (seen == [wanted]).then_some(())
+    });
+    assert!(
+        reached.is_some(),
+        "{name}{labels:?} is {seen:?} and not {wanted}\n{}",
+        observer.tail()
+    );
+}
+
+#[test]
+fn from_outside_a_share_group_that_is_done_has_no_lag_and_one_that_is_gone_has_the_rest() {
+    let stage = Stage::start();
+    let topic = "seen";
+    stage.filled(topic);
+    let spec = ThroughlineSpec::observer(&stage.kafka.bootstrap(Listener::Plaintext));
+    let observer = Throughline::start(spec);
+    let at = stage.sidecar.bootstrap();
+    let line = format!(
+        "consume --bootstrap {at} --topic {topic} --share --group {topic} --release-every 10 --reject-every 7"
+    );
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let member = Client::Java.start(&words);
+    let reads = [("topic", topic), ("group", topic)];
+    let group = [("group", topic)];
+    gauge(&observer, "throughline_group_lag_records", &reads, 0.0);
+    gauge(&observer, "throughline_group_lag_seconds", &reads, 0.0);
+    gauge(&observer, "throughline_group_members", &group, 1.0);
+    member.leave(LIMIT);
+    gauge(&observer, "throughline_group_members", &group, 0.0);
+    stage.run(
+        "produce",
+        topic,
+        &format!("--partitions 2 --first {COUNT} --count 40"),
+    );
+    gauge(&observer, "throughline_group_lag_records", &reads, 40.0);
+    let lag = observer
+        .metrics()
+        .sum("throughline_group_lag_seconds", &reads);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    // Record i is of 1700000000000 + i ms.
+    let oldest = 1_700_000_000.0 + COUNT as f64 / 1e3;
+    let age = now.as_secs_f64() - oldest;
+    assert!((age - lag).abs() < 30.0, "{lag} and not {age}");
+    stage.share(topic, "--until 40");
+    gauge(&observer, "throughline_group_lag_records", &reads, 0.0);
+    observer.terminate();
     stage.sidecar.terminate();
 }

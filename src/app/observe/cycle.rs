@@ -92,8 +92,10 @@ pub(super) struct Cycle {
     pub(super) known: Known,
 }
 
-/// Committed offsets by group; `None` = not told.
-type Positions = HashMap<Arc<str>, Option<Vec<(PartitionName, i64)>>>;
+/// Positions of a group, and of a share group what is not settled behind each.
+type Held = (Vec<(PartitionName, i64)>, Vec<u64>);
+/// By group, where it was told.
+type Positions = HashMap<Arc<str>, Held>;
 /// Offsets by edge and partition.
 type Edges = HashMap<PartitionName, [Option<i64>; 3]>;
 
@@ -292,7 +294,7 @@ impl Cycle {
         }
         let mut asked: BTreeMap<i32, Vec<(Arc<str>, GroupKind)>> = BTreeMap::new();
         for (name, entry) in &self.known.directory.groups {
-            let countable = matches!(entry.kind, GroupKind::Classic | GroupKind::Consumer);
+            let countable = entry.kind != GroupKind::Streams;
             let allowed = self.known.refusals.allow(Needs::Group, name);
             if countable && allowed && up.contains(&entry.coordinator) {
                 let of = asked.entry(entry.coordinator).or_default();
@@ -388,12 +390,12 @@ impl Cycle {
         let discover = due(&mut self.known.discovered_at, DISCOVER_EVERY, now);
         let mut asked: BTreeMap<i32, Vec<AskedGroup>> = BTreeMap::new();
         for (name, entry) in &self.known.directory.groups {
-            let keeps = entry.kind != GroupKind::Share;
             let allowed = self.known.refusals.allow(Needs::Group, name);
-            if keeps && allowed && up.contains(&entry.coordinator) {
+            if allowed && up.contains(&entry.coordinator) {
                 let of = asked.entry(entry.coordinator).or_default();
                 of.push(AskedGroup {
                     group: Arc::clone(name),
+                    share: entry.kind == GroupKind::Share,
                     topics: self.topics_of(name, &every, discover),
                 });
             }
@@ -417,7 +419,7 @@ impl Cycle {
                             let read = self.known.read.entry(Arc::clone(&group.group));
                             read.or_default().extend(topics);
                         }
-                        positions.insert(group.group, Some(held));
+                        positions.insert(group.group, (held, group.unsettled));
                     }
                     Err(NOT_COORDINATOR) => strayed.push(group.group),
                     Err(code) => {
@@ -568,15 +570,16 @@ impl Cycle {
     ) -> ClusterSnapshot {
         let groups = self.known.directory.groups.iter();
         let groups = groups
-            .filter(|(name, entry)| {
-                let allowed = self.known.refusals.allow(Needs::Group, name);
-                entry.kind != GroupKind::Share && allowed
-            })
-            .map(|(name, entry)| GroupSeen {
-                name: Arc::clone(name),
-                members: entry.members,
-                simple: entry.simple,
-                positions: positions.remove(name).flatten(),
+            .filter(|(name, _)| self.known.refusals.allow(Needs::Group, name))
+            .map(|(name, entry)| {
+                let (held, unsettled) = positions.remove(name).unzip();
+                GroupSeen {
+                    name: Arc::clone(name),
+                    members: entry.members,
+                    simple: entry.simple,
+                    positions: held,
+                    unsettled: unsettled.unwrap_or_default(),
+                }
             });
         ClusterSnapshot {
             at,

@@ -38,8 +38,10 @@ impl ApiKey {
     pub const CONSUMER_GROUP_DESCRIBE: Self = Self(69);
     pub const DESCRIBE_TOPIC_PARTITIONS: Self = Self(75);
     pub const SHARE_GROUP_HEARTBEAT: Self = Self(76);
+    pub const SHARE_GROUP_DESCRIBE: Self = Self(77);
     pub const SHARE_FETCH: Self = Self(78);
     pub const SHARE_ACKNOWLEDGE: Self = Self(79);
+    pub const DESCRIBE_SHARE_GROUP_OFFSETS: Self = Self(90);
     pub const STREAMS_GROUP_HEARTBEAT: Self = Self(88);
 }
 

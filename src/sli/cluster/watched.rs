@@ -452,7 +452,7 @@ impl Watched {
         let (mut moved, mut lags) = (false, false);
         let members = seen.members.filter(|_| !seen.simple);
         let live = !group.is_abandoned(now, self.settings.abandoned_after);
-        for (key, committed) in positions {
+        for (at_position, (key, committed)) in positions.iter().enumerate() {
             let place = match place(index, key, *committed, group) {
                 Ok(place) => place,
                 Err(None) => continue,
@@ -481,6 +481,7 @@ impl Watched {
             let seen_for = ends.map_or(0, |ends| ends.age(position, now));
             let first = self.firsts.get(&(key.0.clone(), key.1, *committed));
             let behind = behind(position, place.end, first, seen_for, at.wall_ms);
+            let behind = behind.at_most(seen.unsettled.get(at_position).copied());
             pair.trail(now, &behind);
             if step.by > 0 && behind.records > 0 && step.within > 0 {
                 row.rate += float(step.by) * 1e3 / float(step.within);
