@@ -473,7 +473,10 @@ fn answers_about_the_cluster_read_as_the_schema_writes_them() {
             let read = LogDirs::read(body, version).unwrap();
             let dirs: Vec<(i64, i64)> = list(v, "Results")
                 .iter()
-                .map(|d| (n(d, "TotalBytes"), n(d, "UsableBytes")))
+                .map(|d| {
+                    let volume = |name| num::<i64>(d, name).unwrap_or(-1);
+                    (volume("TotalBytes"), volume("UsableBytes"))
+                })
                 .collect();
             let topics: Vec<&str> = list(v, "Results")
                 .iter()
@@ -481,6 +484,13 @@ fn answers_about_the_cluster_read_as_the_schema_writes_them() {
                 .map(|t| text(t, "Name").unwrap())
                 .collect();
             assert_eq!(read.topics, topics);
+            let held = list(v, "Results").iter().map(|d| {
+                let partitions = list(d, "Topics").iter().flat_map(|t| list(t, "Partitions"));
+                let sizes = partitions.map(|p| n::<i64>(p, "PartitionSize").max(0));
+                sizes.fold(0_i64, i64::saturating_add)
+            });
+            let told = read.dirs.iter().map(|d| d.held_bytes);
+            assert_eq!(told.collect::<Vec<_>>(), held.collect::<Vec<_>>());
             let seen = read.dirs.iter().map(|d| (d.total_bytes, d.usable_bytes));
             assert_eq!(seen.collect::<Vec<_>>(), dirs);
         },

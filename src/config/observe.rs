@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     effective::seconds_json,
-    section::{Section, seconds},
+    section::{Section, integer, seconds},
 };
 
 /// The `observe` section.
@@ -20,6 +20,8 @@ pub struct ObserveConfig {
     pub delivery_deadline: Duration,
     /// How long a group may be without members before it is abandoned.
     pub abandoned_after: Duration,
+    /// Bytes that one broker may hold; default: what its disk can.
+    pub quota_bytes: Option<u64>,
 }
 
 impl Default for ObserveConfig {
@@ -28,6 +30,7 @@ impl Default for ObserveConfig {
             cycle: Duration::from_secs(10),
             delivery_deadline: Duration::from_secs(300),
             abandoned_after: Duration::from_secs(86_400),
+            quota_bytes: None,
         }
     }
 }
@@ -47,6 +50,7 @@ impl ObserveConfig {
                 default.abandoned_after,
                 seconds(1.0..=2_592_000.0),
             ),
+            quota_bytes: section.optional("quota_bytes", integer(1_048_576..=1 << 60)),
         }
     }
 
@@ -55,6 +59,7 @@ impl ObserveConfig {
             "cycle_seconds": seconds_json(self.cycle),
             "delivery_deadline_seconds": seconds_json(self.delivery_deadline),
             "abandoned_after_seconds": seconds_json(self.abandoned_after),
+            "quota_bytes": self.quota_bytes,
         })
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     admin::Readiness,
     event::{Name, Stamp},
     kafka::control::{
-        Answers, AskedGroup, ClusterClient, ClusterLayout, Edge, GroupKind, LoginError,
+        Answers, AskedGroup, ClusterClient, ClusterLayout, Disk, Edge, GroupKind, LoginError,
         PartitionLayout, PartitionName, ProbeError, Retention, Sought, TopicLayout, TopicList,
         Visible,
     },
@@ -89,6 +89,8 @@ pub(super) struct Cycle {
     pub(super) cluster_name: Option<String>,
     /// Between the beginnings of two looks.
     pub(super) every: Duration,
+    /// Bytes that each broker may hold, where that is less than its disk, or it cannot tell the size of that.
+    pub(super) quota_bytes: Option<u64>,
     pub(super) known: Known,
 }
 
@@ -515,9 +517,10 @@ impl Cycle {
             self.known.disks.extend(none);
             return;
         }
-        for (node, answer) in self.client.log_dirs(up).await {
+        let held = self.quota_bytes.is_some();
+        for (node, answer) in self.client.log_dirs(up, held).await {
             let disk = match answer {
-                Ok(told) if told.error_code == 0 => fullest(&told.value),
+                Ok(told) if told.error_code == 0 => used(&told.value, self.quota_bytes),
                 Ok(told) if self.refused(Needs::ClusterDisks, told.error_code, &cluster) => {
                     DiskSeen::NoRights
                 }
@@ -754,12 +757,19 @@ fn leaders<'l>(layout: &'l ClusterLayout, up: &[i32]) -> HashMap<(&'l str, i32),
     all
 }
 
-fn fullest(dirs: &[(i64, i64)]) -> DiskSeen {
-    let used = dirs.iter().map(|(total, usable)| {
-        #[allow(clippy::cast_precision_loss, reason = "a share, not a count of bytes")]
-        let (total, usable) = (*total as f64, *usable as f64);
-        1.0 - usable / total
-    });
+/// How full a broker is: all that it holds against its quota, where one is declared, else its fullest volume.
+#[allow(clippy::cast_precision_loss, reason = "shares, not counts of bytes")]
+fn used(disks: &[Disk], quota_bytes: Option<u64>) -> DiskSeen {
+    if let Some(quota) = quota_bytes {
+        // A broker that may not tell (before Kafka 2.6) tells of no disk.
+        if disks.is_empty() {
+            return DiskSeen::NoRights;
+        }
+        let held: f64 = disks.iter().map(|disk| disk.held_bytes as f64).sum();
+        return DiskSeen::Used(held / quota as f64);
+    }
+    let volumes = disks.iter().filter_map(|disk| disk.volume);
+    let used = volumes.map(|(total, usable)| 1.0 - usable as f64 / total as f64);
     used.reduce(f64::max)
         .map_or(DiskSeen::NotOffered, DiskSeen::Used)
 }

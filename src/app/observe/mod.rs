@@ -174,6 +174,7 @@ impl Observer {
             metrics,
             cluster_name: config.kafka.cluster_name.clone(),
             every: config.observe.cycle,
+            quota_bytes: config.observe.quota_bytes,
             known: cycle::Known::default(),
         };
         let looking = runtime.spawn(cycle.run(stopped));

@@ -33,8 +33,8 @@ pub use self::{
     client::{Answers, BROKERS_MAX, ClusterClient, ClusterLayout, PartitionLayout, TopicLayout},
     drain::{Progress, ReadRecord, Span, Unread},
     question::{
-        AskedGroup, Coded, Edge, GroupKind, GroupListed, GroupPositions, PartitionName, Retention,
-        Rights, TopicList,
+        AskedGroup, Coded, Disk, Edge, GroupKind, GroupListed, GroupPositions, PartitionName,
+        Retention, Rights, TopicList,
     },
     read::{PartitionReader, ReadError, TopicPartitions, Window},
     visible::{Sought, Visible},

@@ -558,22 +558,35 @@ pub(super) async fn stored_topics(
     })
 }
 
-/// Disks of one broker: (total bytes, usable bytes) of each that is there.
+/// A disk of a broker that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Size and free bytes of its volume, from Kafka 3.3 on.
+    pub volume: Option<(i64, i64)>,
+    /// Bytes of the partitions on it, where they were asked for.
+    pub held_bytes: i64,
+}
+
+/// Disks of one broker, with what is on them or without.
 pub(super) async fn log_dirs(
     connection: &mut Connection,
     timeout: Duration,
-) -> Result<Coded<Vec<(i64, i64)>>, ProbeError> {
+    held: bool,
+) -> Result<Coded<Vec<Disk>>, ProbeError> {
     let key = ApiKey::DESCRIBE_LOG_DIRS;
     let version = version(connection, key, LOG_DIRS_VERSIONS)?;
-    let request = log_dirs_request(connection.next_id(), version, false);
+    let request = log_dirs_request(connection.next_id(), version, held);
     let body = exchange(connection, timeout, key, version, request).await?;
     let told = LogDirs::read(&body, version)?;
     let dirs = told.dirs.iter().filter(|dir| dir.error_code == 0);
     Ok(Coded {
         error_code: told.error_code,
         value: dirs
-            .filter(|dir| dir.total_bytes > 0 && dir.usable_bytes >= 0)
-            .map(|dir| (dir.total_bytes, dir.usable_bytes))
+            .map(|dir| Disk {
+                volume: (dir.total_bytes > 0 && dir.usable_bytes >= 0)
+                    .then_some((dir.total_bytes, dir.usable_bytes)),
+                held_bytes: dir.held_bytes,
+            })
             .collect(),
     })
 }
