@@ -299,7 +299,7 @@ families! {
     SchemaVersions "throughline_schema_info" Info One Schema ["topic" "subject" "version" "format"] Latency
         "Schema versions that records were written with in the last hour";
     SchemaDrift "throughline_schema_drift" Gauge One Schema ["topic"] Latency
-        "Schema versions in use in a topic within the last hour, besides the first: 0 = all producers agree";
+        "Schema versions in use in a topic within the last hour, besides one of each subject: 0 = all producers agree";
     ExaminedRatio "throughline_examined_ratio" Gauge Ratio Failures ["topic" "direction"] Latency
         "Share of the records of the last minutes whose ids and headers were looked at; the rest is unknown, never good";
     GroupLagRecords "throughline_group_lag_records" Gauge Records Observer ["topic" "group"] Latency

@@ -126,6 +126,7 @@ impl Schemas {
                         fail(topic, SchemaFailure::MissingFraming, records, checked, out);
                     }
                 }
+                SchemaSeen::Key(version) => known.uses(Some(version), out.now.mono),
                 SchemaSeen::Framed {
                     framing,
                     verdict,
