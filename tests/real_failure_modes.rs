@@ -45,12 +45,19 @@ impl Stage {
         static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
         let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
         let kafka = held.upgrade().unwrap_or_else(|| {
-            let spec = KafkaSpec::new(Version::V4_4_0).listener(Listener::SaslPlaintext);
-            let kafka = Arc::new(Kafka::start(spec.user("mallory", "mallory-secret").acls()));
+            let kafka = Arc::new(guarded());
             *held = Arc::downgrade(&kafka);
             kafka
         });
         drop(held);
+        Self::on(kafka, listener, settings)
+    }
+
+    fn on(
+        kafka: Arc<Kafka>,
+        listener: Listener,
+        settings: impl FnOnce(ThroughlineSpec) -> ThroughlineSpec,
+    ) -> Self {
         let spec = ThroughlineSpec::new(&kafka.bootstrap(listener)).mode("observe");
         let sidecar = Throughline::start(settings(spec));
         let bootstrap = sidecar.bootstrap();
@@ -102,6 +109,12 @@ impl Stage {
         let login = format!("--sasl-mechanism {mechanism} --username {user} --password {password}");
         self.begin(command, topic, &format!("{login} {more}"))
     }
+}
+
+/// A broker with users, and rights where somebody gives them.
+fn guarded() -> Kafka {
+    let spec = KafkaSpec::new(Version::V4_4_0).listener(Listener::SaslPlaintext);
+    Kafka::start(spec.user("mallory", "mallory-secret").acls())
 }
 
 const LOST: &str = "throughline_lost_records_total";
@@ -386,6 +399,45 @@ fn who_did_what_and_who_was_not_let_in() {
 }
 
 const REFUSED: &str = "throughline_authorization_failures_total";
+
+/// What somebody may not administer, each asked once.
+#[test]
+fn what_a_program_may_not_administer_is_counted_by_its_request() {
+    // A broker of its own: its rights would be in the way of other tests.
+    let stage = Stage::on(Arc::new(guarded()), Listener::SaslPlaintext, |spec| spec);
+    stage.kafka.create_topic("payroll", 1);
+    // As long as nobody is named, everybody may do anything to the cluster, and so to its topics. Brokers have no name here.
+    for acl in [
+        "--principal User:ANONYMOUS --operation ALL --resource cluster --name kafka-cluster",
+        "--principal User:mallory --operation DESCRIBE --resource topic --name payroll",
+    ] {
+        stage.kafka.admin(&format!("add-acl {acl}"));
+    }
+    let who = ("PLAIN", "mallory", "mallory-secret");
+    let mut admin = stage.login("admin", "payroll", who, "--client-id intruder");
+    for (command, api) in [
+        ("delete-topic --topic payroll", "DeleteTopics"),
+        (
+            "create-topic --topic payroll --partitions 1",
+            "CreateTopics",
+        ),
+        ("delete-records --topic payroll --offset 1", "DeleteRecords"),
+        (
+            "alter-configs --topic payroll --config retention.ms=1",
+            "IncrementalAlterConfigs",
+        ),
+        ("describe-configs --topic payroll", "DescribeConfigs"),
+    ] {
+        let of = [("api", api), ("resource", "topic")];
+        stage.settles_at(REFUSED, &of, 0.0);
+        let answer = admin.ask(command, LIMIT);
+        let refused = answer.iter().any(|line| line["type"] == "error");
+        assert!(refused, "{command}: {answer:?}");
+        stage.settles_at(REFUSED, &of, 1.0);
+    }
+    admin.kill();
+    stage.sidecar.terminate();
+}
 const NOT_LET_IN: &str = "throughline_authentication_failures_total";
 
 /// The list of clients says the same.
