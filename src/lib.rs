@@ -5,6 +5,7 @@
 //! exact table, which `ARCHITECTURE.md` prints).
 
 pub mod propagation;
+pub mod redaction;
 pub mod schema;
 pub mod trace;
 
