@@ -15,6 +15,8 @@ pub mod audit;
 pub mod lineage;
 pub mod span;
 
+pub mod eventlog;
+
 pub mod kafka;
 pub mod metrics;
 pub mod registry;

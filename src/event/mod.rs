@@ -24,8 +24,8 @@ pub use facts::{
     Traced,
 };
 pub use records::{
-    CapturedBatch, Category, DeliveredRecord, Identity, SchemaCount, SchemaSeen, SchemaVerdict,
-    SchemaVersion, SentRecords, SetAside,
+    CapturedBatch, Category, DeliveredRecord, Identity, LateSchemas, NAMED_MAX, SchemaCount,
+    SchemaSeen, SchemaVerdict, SchemaVersion, SentRecords, SentTo, SetAside, RecordView,
 };
 pub use refusal::{MAX_REFUSALS, Refusal};
 

@@ -100,9 +100,10 @@ impl Publishes {
             known.epoch == sequence.epoch && known.judged.contains(&sequence.base_sequence)
         });
         if again && part.outcome != PublishOutcome::NotAsked {
-            let nobody = out.empty();
-            let class = DuplicateClass::ProducerRetry;
-            duplicate(&part.topic, &nobody, class, part.records, out);
+            let nobody = (out.empty(), Arc::clone(&part.topic), part.partition);
+            let first = part.sent_to().base_offset;
+            let which = (part.records, first.as_slice());
+            duplicate(&nobody, DuplicateClass::ProducerRetry, which, out);
         }
         again
     }
