@@ -14,7 +14,7 @@ use tokio::{
 use super::*;
 use crate::{
     event::{
-        Answer, Codec, Connection, DeliveredRecord, Event, EventKind, Facts, Name, Produced,
+        Answer, Codec, Connection, DeliveredRecord, Event, EventKind, Facts, Produced,
         ProducedPart, PublishOutcome, LateSchemas, SentRecords, SentTo, RecordView, Stamp,
     },
     metrics::Settings,

@@ -256,6 +256,7 @@ mod tests {
                 topic: topic.into(),
                 partition: 0,
                 base_offset: None,
+                as_captured: true,
             };
             opener.sent(&to, batch).unwrap().aside
         };

@@ -376,6 +376,7 @@ pub(crate) fn keep(config: &Config) -> Keep {
     let asked = |always| sampling.always.contains(&always);
     keep.error = asked(Always::Error);
     keep.dead_letter = asked(Always::DeadLetter);
+    keep.duplicate = asked(Always::Duplicate);
     if asked(Always::Slow) {
         keep.slow_after = Some(slow_in(config));
     }

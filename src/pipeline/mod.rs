@@ -6,6 +6,7 @@
 
 mod conventions;
 mod decode;
+mod doubled;
 mod exporter;
 mod gauges;
 mod hot;

@@ -11,7 +11,7 @@ use crate::{
     event::{
         Answer, BatchFact, BatchKind, CapturedBatch, Codec, Connection, Delivered, DeliveredPart,
         DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity, Membership,
-        MembershipChange, Name, Observer, Produced, ProducedPart, PublishOutcome, SentTo, RecordView,
+        MembershipChange, Observer, Produced, ProducedPart, PublishOutcome, SentTo, RecordView,
         LateSchemas, SentRecords, SetAside, Settled, SettledPart, Side, Stamp, Unanswered,
     },
     export,

@@ -258,7 +258,9 @@ impl Worker {
             if let Some(auditing) = &mut self.auditing {
                 auditing.trail.take(&event, auditing.sink.as_mut());
             }
-            let mut notes = self.telling.is_some().then(Notes::default);
+            let doubles = self.tracing.as_ref().is_some_and(Tracing::wants_duplicates);
+            let wanted = doubles || self.telling.is_some();
+            let mut notes = wanted.then(Notes::default);
             let mut sink = Recording {
                 recorder: &mut self.recorder,
                 names: &mut self.names,
@@ -267,6 +269,9 @@ impl Worker {
             self.engine.take(&event, &mut self.decoder, &mut sink);
             if let (Some(telling), Some(notes)) = (&mut self.telling, &notes) {
                 telling.take(&event, notes, &mut self.decoder);
+            }
+            if let (Some(tracing), Some(notes)) = (&mut self.tracing, &notes) {
+                tracing.duplicates(&event, notes, &mut self.decoder);
             }
         }
     }

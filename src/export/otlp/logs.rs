@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Log records that may wait for the collector; one is about 1 KB.
-pub const QUEUE_LOGS: usize = 4_096;
+const QUEUE_LOGS: usize = 4_096;
 /// Log records sent at once.
 const BATCH_LOGS: usize = 512;
 /// Before the kind of an entry, in the name of the event.
