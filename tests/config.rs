@@ -766,5 +766,9 @@ fn patterns_may_hold_commas_and_an_empty_list_takes_the_default_away() {
     let flag = Case::none().set("redaction.patterns", "['x{1,2}', y]");
     assert_eq!(given(flag), ["x{1,2}", "y"]);
     assert_eq!(redaction(Case::none()).headers.len(), 1);
-    assert!(redaction(Case::file("redaction: {headers: []}")).headers.is_empty());
+    assert!(
+        redaction(Case::file("redaction: {headers: []}"))
+            .headers
+            .is_empty()
+    );
 }

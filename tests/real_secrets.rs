@@ -136,6 +136,7 @@ fn a_secret_of_a_record_or_a_login_is_in_nothing_that_is_said() {
     let collector = Collector::start();
     let directory = tempfile::tempdir().expect("a directory");
     let audit = directory.path().join("audit.jsonl");
+    let events = directory.path().join("events.jsonl");
     let registry = directory.path().join("registry-headers");
     std::fs::write(
         &registry,
@@ -145,6 +146,13 @@ fn a_secret_of_a_record_or_a_login_is_in_nothing_that_is_said() {
     let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::SaslPlaintext))
         .set("log.level", "trace")
         .set("audit.file", &audit.display().to_string())
+        .set("event_log.file", &events.display().to_string())
+        .set(
+            "event_log.records",
+            "[slow, dead_letter, retry, duplicate, schema, error, sampled]",
+        )
+        .set("event_log.lines_per_second_per_topic", "10000")
+        .set("otlp.logs", "true")
         // Nobody listens there.
         .set("schema.registry_url", "http://127.0.0.1:9/")
         .set("schema.headers_file", &registry.display().to_string())
@@ -175,11 +183,18 @@ fn a_secret_of_a_record_or_a_login_is_in_nothing_that_is_said() {
     poll_until("the audit trail is written", LIMIT, || {
         trail().contains("consumed").then_some(())
     });
+    let lines = || std::fs::read_to_string(&events).unwrap_or_default();
+    let both = |text: &str| text.contains("dead_letter") && text.contains("duplicate");
+    poll_until("the event log is written and exported", LIMIT, || {
+        (both(&lines()) && both(&collector.log_text())).then_some(())
+    });
     let said = [
         ("pages", pages(&sidecar)),
         ("log", sidecar.log()),
         ("spans", collector.text()),
         ("audit", trail()),
+        ("event log", lines()),
+        ("log records", collector.log_text()),
     ];
     for (what, text) in said {
         assert!(

@@ -14,8 +14,8 @@ use tokio::{
 use super::*;
 use crate::{
     event::{
-        Answer, Codec, Connection, DeliveredRecord, Event, EventKind, Facts, Produced,
-        ProducedPart, PublishOutcome, LateSchemas, SentRecords, SentTo, RecordView, Stamp,
+        Answer, Codec, Connection, DeliveredRecord, Event, EventKind, Facts, LateSchemas, Produced,
+        ProducedPart, PublishOutcome, RecordView, SentRecords, SentTo, Stamp,
     },
     metrics::Settings,
     pipeline::{self, RecordOpener, Unreadable},

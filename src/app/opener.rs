@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use crate::{
-    event::{DeliveredRecord, Identity, LateSchemas, SentRecords, SentTo, SetAside, RecordView},
+    event::{DeliveredRecord, Identity, LateSchemas, RecordView, SentRecords, SentTo, SetAside},
     kafka::wire::{
         batch::BatchHeader,
         record::{Record, Records},

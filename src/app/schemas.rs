@@ -145,7 +145,10 @@ impl SchemaCheck {
         let (now, topic) = (Instant::now(), &to.topic);
         self.listen(now);
         // What a topic says is taken in its order: what came before tells how to take it.
-        let behind = self.waiting.iter().any(|waiting| waiting.to.topic == *topic);
+        let behind = self
+            .waiting
+            .iter()
+            .any(|waiting| waiting.to.topic == *topic);
         if !behind && let Some(counts) = self.counts(topic, records, now, false) {
             return counts;
         }

@@ -116,11 +116,7 @@ fn ids(ids: &[config::BusinessId]) -> BusinessIds {
 }
 
 /// What is looked for in records; `link` leads to a registry.
-pub(crate) fn opener(
-    config: &Config,
-    link: Option<Link>,
-    redaction: &SharedRedaction,
-) -> Opener {
+pub(crate) fn opener(config: &Config, link: Option<Link>, redaction: &SharedRedaction) -> Opener {
     let letters = &config.dead_letter;
     let categories = letters.categories.iter().map(|(pattern, kind)| {
         let category = match kind {

@@ -79,7 +79,9 @@ impl EventLog {
             if let Some(end) = end
                 && tokio::time::timeout(FLUSH_TIMEOUT, end).await.is_err()
             {
-                tracing::warn!("the last entries of the event log were not {how} in time; they are lost");
+                tracing::warn!(
+                    "the last entries of the event log were not {how} in time; they are lost"
+                );
             }
         }
     }

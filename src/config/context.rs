@@ -195,7 +195,9 @@ impl SamplingConfig {
             match (known, word) {
                 (Some((_, always)), _) => Ok(Some(*always)),
                 (None, "none") => Ok(None),
-                _ => Err("is unknown, allowed: slow, dead_letter, duplicate, error, none".to_owned()),
+                _ => {
+                    Err("is unknown, allowed: slow, dead_letter, duplicate, error, none".to_owned())
+                }
             }
         });
         if always.contains(&None) && always.len() > 1 {

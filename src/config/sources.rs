@@ -213,7 +213,8 @@ fn unknown_path(given: &str, settable: &[Settable]) -> String {
     }
     let list = settable.iter().find(|key| {
         let rest = given.strip_prefix(key.path.as_str()).unwrap_or_default();
-        matches!(key.shape, Shape::Rules(_) | Shape::Many | Shape::Each) && rest.starts_with(['.', '['])
+        matches!(key.shape, Shape::Rules(_) | Shape::Many | Shape::Each)
+            && rest.starts_with(['.', '['])
     });
     if let Some(key) = list {
         return format!(

@@ -24,8 +24,8 @@ pub use facts::{
     Traced,
 };
 pub use records::{
-    CapturedBatch, Category, DeliveredRecord, Identity, LateSchemas, NAMED_MAX, SchemaCount,
-    SchemaSeen, SchemaVerdict, SchemaVersion, SentRecords, SentTo, SetAside, RecordView,
+    CapturedBatch, Category, DeliveredRecord, Identity, LateSchemas, NAMED_MAX, RecordView,
+    SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion, SentRecords, SentTo, SetAside,
 };
 pub use refusal::{MAX_REFUSALS, Refusal};
 

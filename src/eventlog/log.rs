@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Entry, Field, Kind, entry::hex};
 use crate::{
-    event::{Name, SetAside, RecordView, SpanIds, Stamp, Traced},
+    event::{Name, RecordView, SetAside, SpanIds, Stamp, Traced},
     propagation::{Traceparent, derive},
     redaction::Redaction,
     span::{SlowAfter, SlowIn, semconv},
@@ -207,10 +207,13 @@ impl Log {
         if self.spent.len() >= TOPICS_MAX && !self.spent.contains_key(topic) {
             return false;
         }
-        let spent = self.spent.entry(Arc::clone(topic)).or_insert_with(|| Spent {
-            began: now,
-            by_kind: Default::default(),
-        });
+        let spent = self
+            .spent
+            .entry(Arc::clone(topic))
+            .or_insert_with(|| Spent {
+                began: now,
+                by_kind: Default::default(),
+            });
         if now.saturating_duration_since(spent.began) >= SECOND {
             (spent.began, spent.by_kind) = (now, Default::default());
         }
@@ -379,7 +382,9 @@ impl Fields<'_> {
             self.seconds(semconv::END_TO_END_SECONDS, Duration::from_millis(took));
         }
         let size = said.shown.map(|shown| (shown.body_bytes, shown.tombstone));
-        let size = size.or(said.traced.map(|traced| (traced.body_bytes, traced.tombstone)));
+        let size = size.or(said
+            .traced
+            .map(|traced| (traced.body_bytes, traced.tombstone)));
         if let Some((bytes, tombstone)) = size {
             self.int(semconv::BODY_SIZE, bytes);
             if tombstone {
@@ -397,7 +402,10 @@ impl Fields<'_> {
         if let Some(message) = &shown.exception_message {
             self.text(semconv::EXCEPTION_MESSAGE, message);
         }
-        let headers = shown.headers.iter().map(|one| (semconv::HEADER_PREFIX, one));
+        let headers = shown
+            .headers
+            .iter()
+            .map(|one| (semconv::HEADER_PREFIX, one));
         let fields = shown.fields.iter().map(|one| (semconv::VALUE_PREFIX, one));
         for (prefix, (name, text)) in headers.chain(fields) {
             let text = self.redaction.text(text).into_owned();

@@ -172,7 +172,10 @@ fn seconds_are_told_where_clocks_allow() {
     };
     let late = of(What::SlowDelivery, false, 1_699_999_998_873);
     assert_eq!(late["throughline.end_to_end_seconds"], 1.25);
-    assert_eq!((&late["severity"], &late["event"]), (&json!("INFO"), &json!("slow")));
+    assert_eq!(
+        (&late["severity"], &late["event"]),
+        (&json!("INFO"), &json!("slow"))
+    );
     let ahead = of(What::SlowDelivery, false, 1_700_000_000_124);
     assert_eq!(ahead["throughline.end_to_end_seconds"], Value::Null);
     let took = Duration::from_millis(750);
@@ -195,7 +198,13 @@ fn every_text_from_outside_is_redacted_and_ids_are_not() {
         traced: None,
         shown: Some(shown),
     };
-    let of = |view| line(&log.entry(What::Sampled, place(&topic, Some(&group), false), said(view)));
+    let of = |view| {
+        line(&log.entry(
+            What::Sampled,
+            place(&topic, Some(&group), false),
+            said(view),
+        ))
+    };
     let entry = of(&view);
     let text = entry.to_string();
     assert!(!text.contains("4111"), "{text}");
@@ -226,7 +235,11 @@ fn a_topic_has_so_many_a_second_of_each_kind_and_the_rest_is_counted() {
     assert_eq!(admits(Kind::Slow, &orders, 2), (false, 1));
     assert_eq!(admits(Kind::Error, &orders, 3), (true, 1));
     assert_eq!(admits(Kind::Slow, &payments, 4), (true, 1));
-    assert_eq!(admits(Kind::Sampled, &orders, 5), (false, 1), "not asked for");
+    assert_eq!(
+        admits(Kind::Sampled, &orders, 5),
+        (false, 1),
+        "not asked for"
+    );
     assert_eq!(admits(Kind::Slow, &orders, 999), (false, 2));
     assert_eq!(admits(Kind::Slow, &orders, 1_000), (true, 2));
     for number in 0..TOPICS_MAX + 5 {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{RecordOpener, sampling::Sampling};
 use crate::{
-    event::{CapturedBatch, Codec, DeliveredRecord, LateSchemas, SentRecords, SentTo, RecordView},
+    event::{CapturedBatch, Codec, DeliveredRecord, LateSchemas, RecordView, SentRecords, SentTo},
     metrics::{Dropped, Metrics},
     sli::Examiner,
 };
@@ -166,7 +166,8 @@ impl Examiner for Decoder {
 
     fn sent(&mut self, to: &SentTo, batch: &CapturedBatch, codec: Codec) -> Option<SentRecords> {
         // What has priority may use what is left of both.
-        let first = self.sampling.has_priority(&to.topic) && self.times.take(batch.bytes.len(), codec);
+        let first =
+            self.sampling.has_priority(&to.topic) && self.times.take(batch.bytes.len(), codec);
         if !first && !self.examines(batch, codec) {
             return None;
         }

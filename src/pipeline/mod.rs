@@ -27,7 +27,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use self::{decode::Decoder, sampling::Sampling};
 use crate::{
-    event::{DeliveredRecord, LateSchemas, SentRecords, SentTo, RecordView},
+    event::{DeliveredRecord, LateSchemas, RecordView, SentRecords, SentTo},
     metrics::Metrics,
     sli::Engine,
 };
@@ -157,5 +157,7 @@ pub fn new(
     (Arc::new(hot), worker)
 }
 
+#[cfg(test)]
+mod telling_tests;
 #[cfg(test)]
 mod tests;

@@ -94,7 +94,11 @@ impl Notes {
                 group, letter, to, ..
             } => {
                 let which = Which::Sent(to.clone(), letter.record);
-                self.note(which, Some(group), Found::SetAside(Box::new(letter.clone())));
+                self.note(
+                    which,
+                    Some(group),
+                    Found::SetAside(Box::new(letter.clone())),
+                );
             }
             Measure::SchemaFailed {
                 failure,

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::{
         BatchFact, BatchKind, Codec, Delivered, DeliveredPart, Event, EventKind, Facts, NAMED_MAX,
-        Name, Produced, ProducedPart, PublishOutcome, SentTo, RecordView, Stamp, Traced,
+        Name, Produced, ProducedPart, PublishOutcome, RecordView, SentTo, Stamp, Traced,
     },
     eventlog::{Kind, Log, Place, Said, Sink, What},
     metrics::Dropped,
@@ -104,9 +104,7 @@ impl Telling {
                     }
                 }
             }
-            EventKind::Opened
-            | EventKind::Identified { .. }
-            | EventKind::ConnectFailed { .. } => {}
+            EventKind::Opened | EventKind::Identified { .. } | EventKind::ConnectFailed { .. } => {}
         }
     }
 

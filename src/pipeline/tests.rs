@@ -10,9 +10,9 @@ use super::*;
 use crate::{
     event::{
         Answer, BatchFact, BatchKind, CapturedBatch, Codec, Connection, Delivered, DeliveredPart,
-        DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity, Membership,
-        MembershipChange, Observer, Produced, ProducedPart, PublishOutcome, SentTo, RecordView,
-        LateSchemas, SentRecords, SetAside, Settled, SettledPart, Side, Stamp, Unanswered,
+        DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity, LateSchemas,
+        Membership, MembershipChange, Observer, Produced, ProducedPart, PublishOutcome, RecordView,
+        SentRecords, SentTo, SetAside, Settled, SettledPart, Side, Stamp, Unanswered,
     },
     export,
     metrics::{Kind, Settings as MetricsSettings, proto},

@@ -96,7 +96,13 @@ fn patterns_reach_numbers_names_escaped_texts_and_the_json_around_them() {
 #[test]
 fn what_is_no_json_or_too_long_is_left_out_and_never_shown_raw() {
     let redaction = redaction(&[], &[], &[]);
-    for value in [&b"secret"[..], b"", b"{\"a\":1", b"\xff\xfe", b"{\"a\":1} x"] {
+    for value in [
+        &b"secret"[..],
+        b"",
+        b"{\"a\":1",
+        b"\xff\xfe",
+        b"{\"a\":1} x",
+    ] {
         assert!(fields(&redaction, value, &["", "/a"]).is_empty());
     }
     let deep = [b"[".repeat(5_000), b"]".repeat(5_000)].concat();
@@ -123,7 +129,11 @@ fn a_pattern_that_matches_the_mark_itself_leaves_nothing() {
         assert!(!Regex::new(pattern).unwrap().is_match(&text), "{pattern}");
     }
     let empty = redaction(&[], &[], &["x*"]);
-    assert_eq!(empty.text("axb"), "axb", "left out, for it matches nothing at all");
+    assert_eq!(
+        empty.text("axb"),
+        "axb",
+        "left out, for it matches nothing at all"
+    );
 }
 
 fn patterns() -> impl Strategy<Value = Vec<&'static str>> {
@@ -146,7 +156,19 @@ fn patterns() -> impl Strategy<Value = Vec<&'static str>> {
 
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let words = [
-        "secret", "12345", "Bearer abc", "[re", "ed]", "abc", "key", "x", "s3cr3t", "{\"p\":", "\"", "}", " ",
+        "secret",
+        "12345",
+        "Bearer abc",
+        "[re",
+        "ed]",
+        "abc",
+        "key",
+        "x",
+        "s3cr3t",
+        "{\"p\":",
+        "\"",
+        "}",
+        " ",
     ];
     let word = prop::sample::select(words.to_vec()).prop_map(|w| w.as_bytes().to_vec());
     let noise = prop::collection::vec(any::<u8>(), 0..6);

@@ -217,12 +217,7 @@ fn named(
     }
 }
 
-fn given_again(
-    key: &ReadingKey,
-    why: Again,
-    (count, offsets): (u64, &[i64]),
-    out: &mut Out<'_>,
-) {
+fn given_again(key: &ReadingKey, why: Again, (count, offsets): (u64, &[i64]), out: &mut Out<'_>) {
     let series = &duplicates(&key.1, &key.0);
     let class = match why {
         Again::Rebalanced => DuplicateClass::RebalanceRedelivered,

@@ -349,13 +349,7 @@ impl Engine {
         }
     }
 
-    fn schemas_of(
-        &mut self,
-        to: &SentTo,
-        counts: &[SchemaCount],
-        now: Stamp,
-        sink: &mut dyn Sink,
-    ) {
+    fn schemas_of(&mut self, to: &SentTo, counts: &[SchemaCount], now: Stamp, sink: &mut dyn Sink) {
         let mut out = Out {
             verdicts: &mut self.verdicts,
             sink,

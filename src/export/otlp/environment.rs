@@ -102,8 +102,7 @@ pub(super) fn headers(
         let header = header(name, value).ok_or_else(|| OtlpError::Header(name.clone()))?;
         headers.insert(header.0, header.1);
     }
-    let said = variable(signal.headers)
-        .or_else(|| variable("OTEL_EXPORTER_OTLP_HEADERS"));
+    let said = variable(signal.headers).or_else(|| variable("OTEL_EXPORTER_OTLP_HEADERS"));
     for pair in said.unwrap_or_default().split(',') {
         let known = pair
             .split_once('=')
@@ -195,8 +194,14 @@ mod tests {
             "http://c:3/v1/metrics"
         );
         assert_eq!(url(METRICS, &http(None), &both), "http://m:2/own");
-        assert_eq!(url(METRICS, &http(None), &all), "http://all:1/base/v1/metrics");
-        assert_eq!(url(METRICS, &http(None), &none), "http://localhost:4318/v1/metrics");
+        assert_eq!(
+            url(METRICS, &http(None), &all),
+            "http://all:1/base/v1/metrics"
+        );
+        assert_eq!(
+            url(METRICS, &http(None), &none),
+            "http://localhost:4318/v1/metrics"
+        );
     }
 
     #[test]

@@ -167,7 +167,9 @@ fn record(entry: &Entry) -> LogRecord {
         SeverityNumber::Info
     };
     let time_unix_nano = nanos(entry.at_ms);
-    let ids = entry.ids.map(|(trace, span)| (trace.to_vec(), span.to_vec()));
+    let ids = entry
+        .ids
+        .map(|(trace, span)| (trace.to_vec(), span.to_vec()));
     let (trace_id, span_id) = ids.unwrap_or_default();
     let attributes = entry.fields.iter().map(|(name, field)| KeyValue {
         key: name.clone().into_owned(),
@@ -234,7 +236,10 @@ mod tests {
     fn an_entry_is_a_log_record_with_ids_severity_and_typed_attributes() {
         let failed = record(&entry(Kind::DeadLetter));
         assert_eq!(failed.time_unix_nano, 1_700_000_000_123_000_000);
-        assert_eq!((failed.severity_number, &*failed.severity_text), (13, "WARN"));
+        assert_eq!(
+            (failed.severity_number, &*failed.severity_text),
+            (13, "WARN")
+        );
         assert_eq!(failed.event_name, "throughline.dead_letter");
         assert_eq!((failed.trace_id, failed.span_id), (vec![7; 16], vec![9; 8]));
         let value = |n: usize| failed.attributes[n].value.clone().unwrap().value.unwrap();

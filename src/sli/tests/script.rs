@@ -14,9 +14,10 @@ use crate::{
     event::{
         Answer, BatchFact, BatchKind, CapturedBatch, Category, Codec, Connection, Delivered,
         DeliveredPart, DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity,
-        Membership, MembershipChange, Name, Positions, Produced, ProducedPart, ProducerSequence,
-        PublishOutcome, Reservation, SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion,
-        LateSchemas, SentRecords, SentTo, SetAside, Settled, SettledPart, Side, Stamp, TopicSeen, Unanswered,
+        LateSchemas, Membership, MembershipChange, Name, Positions, Produced, ProducedPart,
+        ProducerSequence, PublishOutcome, Reservation, SchemaCount, SchemaSeen, SchemaVerdict,
+        SchemaVersion, SentRecords, SentTo, SetAside, Settled, SettledPart, Side, Stamp, TopicSeen,
+        Unanswered,
     },
     sli::{Engine, Examiner, Loss, Measure, Objective, Sink, Stage},
 };
