@@ -192,7 +192,7 @@ fn read(consumer: &BaseConsumer, count: usize) -> Vec<Stored> {
     poll_until("all records are read", LIMIT, || {
         if let Some(Ok(record)) = consumer.poll(Duration::from_millis(100)) {
             let headers = record.headers().into_iter().flat_map(|all| all.iter());
-            let text = |value: Option<&[u8]>| String::from_utf8_lossy(value?).into_owned().into();
+            let text = |value: Option<&[u8]>| Some(String::from_utf8_lossy(value?).into_owned());
             found.push(Stored {
                 offset: record.offset(),
                 timestamp: record.timestamp().to_millis().unwrap_or(-1),
@@ -285,7 +285,6 @@ fn every_line_leads_to_the_record_it_tells_of_and_shows_nothing_else_of_it() {
     let retried = stage.wait("retry", "el-orders-retry", 1);
     assert_found(&retried, &stored(&stage.kafka, "el-orders-retry", 1));
     let text = stage.text();
-    println!("{text}");
     let leaks: Vec<&str> = text.lines().filter(|line| line.contains(SECRET)).collect();
     assert!(leaks.is_empty(), "{leaks:#?}");
     let counted = [("signal", "event_log")];
@@ -293,19 +292,21 @@ fn every_line_leads_to_the_record_it_tells_of_and_shows_nothing_else_of_it() {
     stage.sidecar.terminate();
 }
 
+/// Writes a configuration that shows something, with these patterns.
+fn write_rules(config: &Path, patterns: &str) {
+    let text = format!(
+        "event_log:\n  records: [dead_letter]\n  headers: [X-Note, authorization, kafka_dlt-exception-stacktrace]\n  \
+         json_pointers: [/id, /payment]\n  exception_messages: true\n\
+         redaction:\n  json_pointers: [/payment/card]\n  patterns: [{patterns}]\n"
+    );
+    std::fs::write(config, text).expect("a file");
+}
+
 #[test]
 fn what_is_asked_for_is_shown_redacted_and_rules_change_while_running() {
     let directory = tempfile::tempdir().expect("a directory");
     let config = directory.path().join("throughline.yaml");
-    let rules = |patterns: &str| {
-        let text = format!(
-            "event_log:\n  records: [dead_letter]\n  headers: [X-Note, authorization, kafka_dlt-exception-stacktrace]\n  \
-             json_pointers: [/id, /payment]\n  exception_messages: true\n\
-             redaction:\n  json_pointers: [/payment/card]\n  patterns: [{patterns}]\n"
-        );
-        std::fs::write(&config, text).expect("a file");
-    };
-    rules("'[0-9]{13,19}', 's3cr3t[a-z.-]*'");
+    write_rules(&config, "'[0-9]{13,19}', 's3cr3t[a-z.-]*'");
     let stage = Stage::start(|spec| spec.config(&config));
     stage.kafka.create_topic("el-shown.dlq", 1);
     let at = stage.sidecar.bootstrap();
@@ -352,7 +353,7 @@ fn what_is_asked_for_is_shown_redacted_and_rules_change_while_running() {
         .filter(|key| key.starts_with("throughline.value."));
     assert_eq!(values.count(), 0, "no JSON, so nothing: {second:?}");
 
-    rules("'[0-9]{13,19}', 's3cr3t[a-z.-]*', shop, '\"id'");
+    write_rules(&config, "'[0-9]{13,19}', 's3cr3t[a-z.-]*', shop, '\"id'");
     stage.sidecar.signal("HUP");
     stage.sidecar.wait_for_log("configuration reloaded");
     produce(&at, "el-shown.dlq", &[(&value, headers)]);
@@ -582,5 +583,59 @@ fn a_collector_that_is_away_costs_log_records_which_are_counted_and_nothing_wait
             .contains_key(&2)
             .then_some(())
     });
+    stage.sidecar.terminate();
+}
+
+#[test]
+fn a_duplicate_has_spans_though_its_trace_is_not_recorded() {
+    let collector = Collector::start();
+    let stage = Stage::start(|spec| {
+        spec.set("otlp.endpoint", &collector.grpc())
+            .set("otlp.service_name", "el-doubled")
+            .set("sampling.traces_per_second_per_topic", "1")
+            .set("sampling.always", "duplicate")
+            .set("duplicates.ids", "[{header: seq}]")
+    });
+    stage.kafka.create_topic("el-doubled", 1);
+    let at = stage.sidecar.bootstrap();
+    let numbers: Vec<String> = (0..40).map(|n| (n % 30).to_string()).collect();
+    let headers: Vec<[(&str, &str); 1]> = numbers.iter().map(|n| [("seq", n.as_str())]).collect();
+    let records: Vec<Sent<'_>> = headers.iter().map(|h| ("x", &h[..])).collect();
+    produce(&at, "el-doubled", &records);
+    let read = consume(&at, "el-doubled", "readers", 40);
+    let kept = poll_until("a duplicate has a process span", LIMIT, || {
+        let mut spans = collector.spans();
+        spans.retain(|span| {
+            span.text("throughline.kept") == "duplicate" && span.name == "process el-doubled"
+        });
+        (!spans.is_empty()).then_some(spans)
+    });
+    for span in &kept {
+        let offset: i64 = span.text(OFFSET).parse().expect("an offset");
+        assert!(offset >= 30, "a duplicate: {span:?}");
+        let record = read.iter().find(|record| record.offset == offset);
+        let record = record.expect("it was read");
+        let (trace_id, span_id) = record.ids();
+        assert_eq!((&*span.trace_id, &*span.parent), (trace_id, span_id));
+        let traceparent = record.header("traceparent");
+        assert!(traceparent.ends_with("-00"), "not recorded: {traceparent}");
+        assert_eq!(span.text("throughline.trace"), "partial");
+    }
+    stage.sidecar.terminate();
+}
+
+#[test]
+fn a_value_without_the_framing_of_its_topic_is_told_with_its_place() {
+    let stage = Stage::start(|spec| spec.set("event_log.records", "schema"));
+    stage.kafka.create_topic("el-framed", 1);
+    let at = stage.sidecar.bootstrap();
+    let framed: Vec<Sent<'_>> = vec![("\0\0\0\0\u{7}x", &[]); 30];
+    produce(&at, "el-framed", &framed);
+    produce(&at, "el-framed", &[("bare", &[])]);
+    let lines = stage.wait("schema", "el-framed", 1);
+    assert_eq!(lines.keys().copied().collect::<Vec<_>>(), [30]);
+    assert_eq!(lines[&30]["throughline.schema.failure"], "missing_framing");
+    assert_eq!(lines[&30]["severity"], "WARN");
+    assert_found(&lines, &stored(&stage.kafka, "el-framed", 31));
     stage.sidecar.terminate();
 }

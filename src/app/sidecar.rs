@@ -182,18 +182,9 @@ impl Sidecar {
         for listener in admin_listeners {
             telemetry.spawn(serve_admin(listener, Arc::clone(&sources), stopped.clone()));
         }
-        let exporting = Exporting::start(
-            config,
-            &metrics,
-            telemetry,
-            &handle,
-            &mut worker,
-            diagnostics,
-        )
-        .map_err(StartError::Otlp)?;
-        let audit = Audit::start(config, &metrics, telemetry, &mut worker)?;
-        let told = (&handle, &redaction);
-        let event_log = EventLog::start(config, &metrics, telemetry, told, &mut worker)?;
+        let of = (&metrics, telemetry, &mut worker);
+        let (exporting, audit, event_log) =
+            outlets(config, of, (&handle, &redaction), diagnostics)?;
         let worker = telemetry.spawn(worker.run(until_true(stopped.clone())));
         let eye = watching::Watch {
             handle: handle.clone(),
@@ -239,6 +230,20 @@ impl Sidecar {
         self.event_log.finish().await;
         self.exporting.finish().await;
     }
+}
+
+/// Everything by which what the worker makes leaves.
+fn outlets(
+    config: &Config,
+    (metrics, telemetry, worker): (&Arc<Metrics>, &Runtime, &mut Worker),
+    (handle, redaction): (&Handle, &SharedRedaction),
+    diagnostics: Option<Diagnostics>,
+) -> Result<(Exporting, Audit, EventLog), StartError> {
+    let exporting = Exporting::start(config, metrics, telemetry, handle, worker, diagnostics)
+        .map_err(StartError::Otlp)?;
+    let audit = Audit::start(config, metrics, telemetry, worker)?;
+    let event_log = EventLog::start(config, metrics, telemetry, (handle, redaction), worker)?;
+    Ok((exporting, audit, event_log))
 }
 
 /// Resolves once the value is true, or nobody is left who could set it.

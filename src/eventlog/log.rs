@@ -298,8 +298,10 @@ impl Fields<'_> {
     }
 
     fn seconds(&mut self, name: &'static str, span: Duration) {
-        let seconds = Field::Float(span.as_secs_f64());
-        self.all.push((name.into(), seconds));
+        // As a fraction of whole microseconds it is written as short as it is.
+        #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53 µs, 285 years")]
+        let seconds = span.as_micros() as f64 / 1e6;
+        self.all.push((name.into(), Field::Float(seconds)));
     }
 
     fn place(&mut self, place: Place<'_>) {

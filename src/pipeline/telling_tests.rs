@@ -253,7 +253,10 @@ impl Bench {
         let entries = std::mem::take(&mut *self.kept.0.lock().unwrap());
         let each = entries.iter().map(|entry| {
             let offset = &entry["messaging.kafka.offset"];
-            let trace = entry["trace_id"].as_str().map_or("--", |id| &id[30..]);
+            let trace = entry["trace_id"]
+                .as_str()
+                .and_then(|id| id.get(30..))
+                .unwrap_or("--");
             format!("{} {offset} {trace}", entry["event"].as_str().unwrap())
         });
         each.collect()

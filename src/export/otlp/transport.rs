@@ -103,6 +103,7 @@ impl Service for Logs {
 }
 
 /// A connection that is made when it is needed.
+#[allow(clippy::large_enum_variant, reason = "one per signal")]
 pub(super) enum Transport {
     /// gRPC.
     Grpc {
