@@ -161,6 +161,7 @@ impl Sidecar {
         let readiness = Arc::new(Readiness::new(&watching::GATES));
         readiness.open("listener", watching::serving(&listen));
         let asked_to_stop = Arc::new(Notify::new());
+        let log = level.clone();
         let switches = Arc::new(Switches::new(
             config,
             (modes, Arc::clone(&redaction)),
@@ -191,6 +192,7 @@ impl Sidecar {
             readiness,
             metrics,
             counters,
+            log,
             bootstrap: settings::bootstrap(config),
             access,
             listen: listen.clone(),
