@@ -5,6 +5,7 @@
 //! exact table, which `ARCHITECTURE.md` prints).
 
 pub mod propagation;
+pub mod redaction;
 pub mod schema;
 pub mod trace;
 
@@ -13,6 +14,8 @@ pub mod event;
 pub mod audit;
 pub mod lineage;
 pub mod span;
+
+pub mod eventlog;
 
 pub mod kafka;
 pub mod metrics;

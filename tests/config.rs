@@ -181,8 +181,20 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "sampling:\n  always: [slow, fast, duplicate]\n",
         &[
-            "t.yaml:2: sampling.always: `duplicate` is not in this version, remove it",
-            "t.yaml:2: sampling.always: `fast` is unknown, allowed: slow, dead_letter, error, none",
+            "t.yaml:2: sampling.always: `fast` is unknown, allowed: slow, dead_letter, duplicate, error, none",
+        ],
+    ),
+    (
+        "event_log:\n  records: [slow, fast]\n  lines_per_second_per_topic: 0\n  headers: ['a b']\n  json_pointers: [order/id]\n\
+         redaction:\n  headers: ['(']\n  json_pointers: x\n  patterns: ['[0-9]{13,19}', 'x*']\n",
+        &[
+            "t.yaml:2: event_log.records: `fast` is unknown, allowed: slow, dead_letter, retry, duplicate, schema, error, sampled",
+            "t.yaml:3: event_log.lines_per_second_per_topic: `0` is out of range, allowed: 1 to 100000",
+            "t.yaml:4: event_log.headers: `a b` is no header name, allowed: 1 to 249 visible ASCII characters",
+            "t.yaml:5: event_log.json_pointers: `order/id` is no JSON pointer, allowed: a path that begins with /, for example /order/id",
+            "t.yaml:7: redaction.headers: `(` is not a regular expression: unclosed group",
+            "t.yaml:8: redaction.json_pointers: `x` is no JSON pointer, allowed: a path that begins with /, for example /order/id",
+            "t.yaml:9: redaction.patterns: `x*` matches an empty text, allowed: what needs a character to match",
         ],
     ),
     (
@@ -208,11 +220,11 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "context: {mode: injct}\nredaction: {headers: [a]}\nowners: [{match: a, team: b}]\nmetrics: {compatibility: [x]}\n\
+        "context: {mode: injct}\notlp: {logs: maybe}\nowners: [{match: a, team: b}]\nmetrics: {compatibility: [x]}\n\
          kafka: {sasl: {username: a}}\n",
         &[
             "t.yaml:1: context.mode: `injct` is not known, allowed: inject, observe, off",
-            "t.yaml:2: redaction: not acted on in this version, remove it",
+            "t.yaml:2: otlp.logs: `maybe` is not a boolean, allowed: true, false",
             "t.yaml:3: owners: not acted on in this version, remove it",
             "t.yaml:4: metrics.compatibility: `x` is not known, allowed: kafka_exporter",
             "t.yaml:5: kafka.sasl.mechanism: is missing, allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
@@ -225,7 +237,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
             "t.yaml:4: log: given twice, first at t.yaml:1",
             "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
-            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, schema, otlp, objectives, metrics, names, limits, proxy, observe, admin, audit, log, \
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, schema, otlp, objectives, metrics, names, limits, proxy, observe, admin, audit, event_log, redaction, log, \
              drain_timeout_seconds",
         ],
     ),
@@ -319,14 +331,12 @@ fn every_fault_is_reported_with_its_line() {
 
 #[test]
 fn keys_of_later_versions_are_refused_only_where_they_say_something() {
-    Case::file("redaction:\nowners: []\n").load();
-    for given in ["otlp: {logs: true}", "redaction: {headers: [a]}"] {
-        let faults = Case::file(given).faults();
-        assert!(
-            faults[0].ends_with(": not acted on in this version, remove it"),
-            "{faults:?}"
-        );
-    }
+    Case::file("owners: []\n").load();
+    let faults = Case::file("owners: [{match: a, team: b}]").faults();
+    assert!(
+        faults[0].ends_with(": not acted on in this version, remove it"),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -376,7 +386,7 @@ fn faults_of_variables_and_flags_name_them() {
     let faults = Case::none()
         .env("THROUGHLINE_KAFKA_LISTN", "x")
         .env("THROUGHLINE_LOG_LEVEL", "loud")
-        .env("THROUGHLINE_REDACTION_HEADERS", "x")
+        .env("THROUGHLINE_OWNERS", "[{match: x}]")
         .set("kafka.listen", "9092")
         .set("kafka", "{}")
         .set("objectives[0].target", "1")
@@ -390,7 +400,7 @@ fn faults_of_variables_and_flags_name_them() {
         [
             "THROUGHLINE_KAFKA_LISTN: unknown variable, did you mean `THROUGHLINE_KAFKA_LISTEN`?",
             "THROUGHLINE_LOG_LEVEL: log.level: `loud` is not known, allowed: off, error, warn, info, debug, trace",
-            "THROUGHLINE_REDACTION_HEADERS: redaction: not acted on in this version, remove it",
+            "THROUGHLINE_OWNERS: owners: not acted on in this version, remove it",
             "--listen: kafka.listen: given twice, also by --set kafka.listen",
             "--otlp-endpoint: otlp.endpoint: `x` is no URL, allowed: http:// or https:// with host and port, for example http://localhost:4317",
             "--set kafka: kafka: is a section, allowed: kafka.bootstrap, kafka.listen, kafka.broker_listen, kafka.advertise, \
@@ -739,4 +749,26 @@ proptest! {
         let case = Case::none().set(&key, &value).set(&known, &value).env(&variable, &value);
         drop(Config::load(&case.sources));
     }
+}
+
+#[test]
+fn patterns_may_hold_commas_and_an_empty_list_takes_the_default_away() {
+    let redaction = |case: Case| case.load().redaction;
+    let given = |case: Case| {
+        let patterns = redaction(case).patterns;
+        let texts = patterns.iter().map(ToString::to_string);
+        texts.collect::<Vec<_>>()
+    };
+    let file = Case::file("redaction: {patterns: ['[0-9]{13,19}', 'a,b']}\n");
+    assert_eq!(given(file), ["[0-9]{13,19}", "a,b"]);
+    let variable = Case::none().env("THROUGHLINE_REDACTION_PATTERNS", "[0-9]{13,19}");
+    assert_eq!(given(variable), ["[0-9]{13,19}"]);
+    let flag = Case::none().set("redaction.patterns", "['x{1,2}', y]");
+    assert_eq!(given(flag), ["x{1,2}", "y"]);
+    assert_eq!(redaction(Case::none()).headers.len(), 1);
+    assert!(
+        redaction(Case::file("redaction: {headers: []}"))
+            .headers
+            .is_empty()
+    );
 }

@@ -137,16 +137,7 @@ fn what_a_registry_does_not_confirm_is_a_failure_by_its_reason() {
     stage.write("plain", numbers);
     stage.write_many("glue", 5, &[&[3, 0][..], &[7; 16], b"m"].concat());
 
-    let key = register("keyed-key", "AVRO", ORDER);
-    let (key, unknown) = (framed(key, b"\x04ab"), framed(99_999, b"\x04ab"));
-    stage.write_keyed("keyed", 20, &key, Some(b"{}"));
-    stage.write_keyed("keyed", 4, &key, None);
-    stage.write_keyed("keyed", 2, &unknown, None);
-    stage.write_keyed("keyed", 3, &unknown, Some(b"{}"));
-    stage.write_keyed("keyed", 1, &framed(event, b"{}"), Some(b"{}"));
-    // Keys that only look like it.
-    let number = 1_700_000_000_000_i64.to_be_bytes();
-    stage.write_keyed("numbered", 20, &number, Some(b"{}"));
+    write_keys(&stage, register("keyed-key", "AVRO", ORDER), event);
 
     let orders = pair("orders");
     let version = |version| {
@@ -210,6 +201,19 @@ fn write_orders(stage: &Stage, (first, second, event): (i32, i32, i32)) {
     let sent = stage.producer.send(record.headers(header));
     sent.expect("room in the queue");
     stage.producer.flush(LIMIT).expect("it is acknowledged");
+}
+
+/// Keys that hold and do not, of values without a schema and of tombstones.
+fn write_keys(stage: &Stage, key: i32, event: i32) {
+    let (key, unknown) = (framed(key, b"\x04ab"), framed(99_999, b"\x04ab"));
+    stage.write_keyed("keyed", 20, &key, Some(b"{}"));
+    stage.write_keyed("keyed", 4, &key, None);
+    stage.write_keyed("keyed", 2, &unknown, None);
+    stage.write_keyed("keyed", 3, &unknown, Some(b"{}"));
+    stage.write_keyed("keyed", 1, &framed(event, b"{}"), Some(b"{}"));
+    // They only look like it.
+    let number = 1_700_000_000_000_i64.to_be_bytes();
+    stage.write_keyed("numbered", 20, &number, Some(b"{}"));
 }
 
 /// And what is not known cannot be told once the registry is gone.

@@ -11,6 +11,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
 use rdkafka::{
@@ -126,6 +127,23 @@ fn pages(sidecar: &Throughline) -> String {
     all
 }
 
+/// Makes a sidecar tell of every record of every kind.
+fn telling(spec: ThroughlineSpec, file: &Path) -> ThroughlineSpec {
+    let all = "[slow, dead_letter, retry, duplicate, schema, error, sampled]";
+    spec.set("event_log.file", &file.display().to_string())
+        .set("event_log.records", all)
+        .set("event_log.lines_per_second_per_topic", "10000")
+        .set("otlp.logs", "true")
+}
+
+/// Waits until lines and log records tell of what is in the records.
+fn told_everywhere(lines: &impl Fn() -> String, collector: &Collector) {
+    let both = |text: &str| text.contains("dead_letter") && text.contains("duplicate");
+    poll_until("the event log is written and exported", LIMIT, || {
+        (both(&lines()) && both(&collector.log_text())).then_some(())
+    });
+}
+
 #[test]
 fn a_secret_of_a_record_or_a_login_is_in_nothing_that_is_said() {
     let spec = KafkaSpec::new(Version::V4_4_0).listener(Listener::SaslPlaintext);
@@ -136,13 +154,15 @@ fn a_secret_of_a_record_or_a_login_is_in_nothing_that_is_said() {
     let collector = Collector::start();
     let directory = tempfile::tempdir().expect("a directory");
     let audit = directory.path().join("audit.jsonl");
+    let events = directory.path().join("events.jsonl");
     let registry = directory.path().join("registry-headers");
     std::fs::write(
         &registry,
         format!("authorization: Basic {SECRET}-registry\n"),
     )
     .expect("a file");
-    let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::SaslPlaintext))
+    let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::SaslPlaintext));
+    let spec = telling(spec, &events)
         .set("log.level", "trace")
         .set("audit.file", &audit.display().to_string())
         // Nobody listens there.
@@ -175,11 +195,15 @@ fn a_secret_of_a_record_or_a_login_is_in_nothing_that_is_said() {
     poll_until("the audit trail is written", LIMIT, || {
         trail().contains("consumed").then_some(())
     });
+    let lines = || std::fs::read_to_string(&events).unwrap_or_default();
+    told_everywhere(&lines, &collector);
     let said = [
         ("pages", pages(&sidecar)),
         ("log", sidecar.log()),
         ("spans", collector.text()),
         ("audit", trail()),
+        ("event log", lines()),
+        ("log records", collector.log_text()),
     ];
     for (what, text) in said {
         assert!(

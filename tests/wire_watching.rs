@@ -378,6 +378,10 @@ fn answers_about_groups_read_as_the_schema_writes_them() {
         },
         |body, version| share_group_describe_response(body, version).map(drop),
     );
+}
+
+#[test]
+fn positions_of_share_groups_read_as_the_schema_writes_them() {
     told(
         "DescribeShareGroupOffsetsResponse",
         SHARE_GROUP_OFFSETS_VERSIONS,

@@ -14,8 +14,8 @@ use tokio::{
 use super::*;
 use crate::{
     event::{
-        Answer, Codec, Connection, DeliveredRecord, Event, EventKind, Facts, Name, Produced,
-        ProducedPart, PublishOutcome, SchemaCount, SentRecords, Stamp,
+        Answer, Codec, Connection, DeliveredRecord, Event, EventKind, Facts, LateSchemas, Produced,
+        ProducedPart, PublishOutcome, RecordView, SentRecords, SentTo, Stamp,
     },
     metrics::Settings,
     pipeline::{self, RecordOpener, Unreadable},
@@ -63,10 +63,17 @@ impl RecordOpener for Closed {
     fn delivered(&mut self, _: &[u8], _: bool) -> Result<Vec<DeliveredRecord>, Unreadable> {
         Err(Unreadable)
     }
-    fn sent(&mut self, _: &Name, _: &[u8]) -> Result<SentRecords, Unreadable> {
+    fn sent(&mut self, _: &SentTo, _: &[u8]) -> Result<SentRecords, Unreadable> {
         Err(Unreadable)
     }
-    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
+    fn show(
+        &mut self,
+        _: &[u8],
+        _: &mut dyn FnMut(i32, i64) -> bool,
+    ) -> Result<Vec<RecordView>, Unreadable> {
+        Err(Unreadable)
+    }
+    fn late(&mut self) -> Vec<LateSchemas> {
         Vec::new()
     }
 }

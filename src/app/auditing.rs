@@ -36,7 +36,8 @@ impl Audit {
         let Some(target) = settings::audit(config) else {
             return Ok(Self(None));
         };
-        let (lines, writer) = lines::open(&target, metrics).map_err(StartError::Audit)?;
+        let (lines, writer) =
+            lines::open(&target, lines::AUDIT, metrics).map_err(StartError::Audit)?;
         worker.audit(Auditing {
             trail: Trail::new(config.audit.interval),
             sink: Box::new(lines),

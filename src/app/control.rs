@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::{logging::Level, settings};
+use super::{logging::Level, settings, showing::SharedRedaction};
 use crate::{
     admin::Control,
     config::{Changes, Config, LogLevel, Mode, changes},
@@ -17,6 +17,7 @@ use crate::{
 pub(crate) struct Switches {
     config: Arc<Mutex<Config>>,
     modes: Arc<ArcSwap<Modes>>,
+    redaction: SharedRedaction,
     proxy: Handle,
     level: Option<Level>,
     stop: Arc<Notify>,
@@ -25,7 +26,7 @@ pub(crate) struct Switches {
 impl Switches {
     pub(crate) fn new(
         config: &Config,
-        modes: Arc<ArcSwap<Modes>>,
+        (modes, redaction): (Arc<ArcSwap<Modes>>, SharedRedaction),
         proxy: Handle,
         level: Option<Level>,
         stop: Arc<Notify>,
@@ -33,6 +34,7 @@ impl Switches {
         Self {
             config: Arc::new(Mutex::new(config.clone())),
             modes,
+            redaction,
             proxy,
             level,
             stop,
@@ -55,6 +57,7 @@ impl Switches {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut config);
         self.modes.store(Arc::new(settings::modes(&config.context)));
+        self.redaction.store(Arc::new(settings::redaction(&config)));
         // What a topic refused may be allowed now.
         self.proxy.forget_refusals();
         if let Some(level) = &self.level {
@@ -71,6 +74,7 @@ impl Switches {
         self.change(|config| {
             config.context.mode = new.context.mode;
             config.context.topics.clone_from(&new.context.topics);
+            config.redaction.clone_from(&new.redaction);
             config.log.level = new.log.level;
         });
         found

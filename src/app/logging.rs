@@ -5,7 +5,7 @@
 use std::io::IsTerminal;
 
 use tracing::{level_filters::LevelFilter, subscriber::SetGlobalDefaultError};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, reload};
 
 use super::diagnostics::Diagnostics;
@@ -22,14 +22,22 @@ pub(crate) struct Log {
     level: Level,
 }
 
-/// Changes the level while the process runs.
+/// Changes the level while the process runs, and knows what stderr was too slow for.
 #[derive(Debug, Clone)]
-pub(crate) struct Level(reload::Handle<LevelFilter, Registry>);
+pub(crate) struct Level {
+    handle: reload::Handle<LevelFilter, Registry>,
+    lost: ErrorCounter,
+}
 
 impl Level {
     /// False where the log is gone.
     pub(crate) fn set(&self, level: LogLevel) -> bool {
-        self.0.reload(filter(level)).is_ok()
+        self.handle.reload(filter(level)).is_ok()
+    }
+
+    /// Lines that were dropped since the start.
+    pub(crate) fn lost(&self) -> u64 {
+        u64::try_from(self.lost.dropped_lines()).unwrap_or(u64::MAX)
     }
 }
 
@@ -63,6 +71,7 @@ pub(crate) fn start(
         .lossy(true)
         .buffered_lines_limit(LINES_MAX)
         .finish(std::io::stderr());
+    let lost = writer.error_counter();
     let (level, handle) = reload::Layer::new(filter(config.level));
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     let layer = match config.format {
@@ -82,6 +91,6 @@ pub(crate) fn start(
     }
     Ok(Log {
         _guard: guard,
-        level: Level(handle),
+        level: Level { handle, lost },
     })
 }

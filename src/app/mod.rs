@@ -15,7 +15,9 @@ mod observe;
 mod opener;
 mod schemas;
 mod settings;
+mod showing;
 mod sidecar;
+mod telling;
 mod trace;
 mod watch;
 

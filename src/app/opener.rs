@@ -1,11 +1,12 @@
 //! Opens captured Kafka batches for the pipeline, which knows no protocol.
 //!
-//! What leaves is positions, times, hashes and kinds of failure; keys, values and headers stay here. Must not count.
+//! What leaves is positions, times, ids, hashes and kinds of failure; keys, values and headers stay here, but for what the event log is
+//! to show, which is redacted. Must not count.
 
 use std::hash::{BuildHasher, RandomState};
 
 use crate::{
-    event::{DeliveredRecord, Identity, Name, SchemaCount, SentRecords, SetAside},
+    event::{DeliveredRecord, Identity, LateSchemas, RecordView, SentRecords, SentTo, SetAside},
     kafka::wire::{
         batch::BatchHeader,
         record::{Record, Records},
@@ -15,7 +16,7 @@ use crate::{
     propagation::{DeadLetter, Position, origin_topic},
 };
 
-use super::{categories::Categories, schemas::SchemaCheck};
+use super::{categories::Categories, schemas::SchemaCheck, showing::Shows};
 
 /// Bytes a batch may have once decompressed.
 const OPEN_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -35,6 +36,8 @@ pub(crate) struct Opener {
     pub(crate) hasher: RandomState,
     /// Holds values against a registry; `None` where nobody wants to know.
     pub(crate) schemas: Option<SchemaCheck>,
+    /// What of a record may be shown.
+    pub(crate) shows: Shows,
 }
 
 impl RecordOpener for Opener {
@@ -60,8 +63,9 @@ impl RecordOpener for Opener {
             .collect()
     }
 
-    fn sent(&mut self, topic: &Name, batch: &[u8]) -> Result<SentRecords, Unreadable> {
+    fn sent(&mut self, to: &SentTo, batch: &[u8]) -> Result<SentRecords, Unreadable> {
         let records = Records::open(batch, OPEN_BYTES_MAX).map_err(|_| Unreadable)?;
+        let topic = &to.topic;
         let named = self
             .dead_letters
             .as_ref()
@@ -71,17 +75,36 @@ impl RecordOpener for Opener {
             let record = record.map_err(|_| Unreadable)?;
             let letter = DeadLetter::set_aside(topic, headers(&record))
                 .or_else(|| named.then(DeadLetter::default));
-            aside.extend(letter.map(|letter| self.aside(topic, letter)));
+            let number = record.offset_delta;
+            aside.extend(letter.map(|letter| self.aside(topic, number, letter)));
         }
         let schemas = self.schemas.as_mut();
-        let schemas = schemas.map(|check| check.take(topic, &records, batch));
+        let schemas = schemas.map(|check| check.take(to, &records, batch));
         Ok(SentRecords {
             aside,
             schemas: schemas.unwrap_or_default(),
         })
     }
 
-    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
+    fn show(
+        &mut self,
+        batch: &[u8],
+        wanted: &mut dyn FnMut(i32, i64) -> bool,
+    ) -> Result<Vec<RecordView>, Unreadable> {
+        let records = Records::open(batch, OPEN_BYTES_MAX).map_err(|_| Unreadable)?;
+        let header = *records.header();
+        let mut shown = Vec::new();
+        for record in &records {
+            let record = record.map_err(|_| Unreadable)?;
+            let published_ms = header.published_ms(record.timestamp_delta);
+            if wanted(record.offset_delta, published_ms) {
+                shown.push(self.shows.of(&record, published_ms));
+            }
+        }
+        Ok(shown)
+    }
+
+    fn late(&mut self) -> Vec<LateSchemas> {
         let schemas = self.schemas.as_mut();
         schemas.map_or_else(Vec::new, |check| check.late(OPEN_BYTES_MAX))
     }
@@ -121,7 +144,7 @@ impl Opener {
         }
     }
 
-    fn aside(&self, topic: &str, letter: DeadLetter) -> SetAside {
+    fn aside(&self, topic: &str, record: i32, letter: DeadLetter) -> SetAside {
         let class = letter.exception_class.as_deref();
         let (of, position) = match letter.origin {
             Some(Position {
@@ -131,12 +154,15 @@ impl Opener {
             }) => (Some(topic), Some((partition, offset))),
             None => (origin_topic(topic).map(str::to_owned), None),
         };
+        let category = class.map_or_else(Default::default, |class| self.categories.of(class));
         SetAside {
+            record,
             retry: letter.retry,
             topic: of.map(Into::into),
             position,
             group: letter.group.map(Into::into),
-            category: class.map_or_else(Default::default, |class| self.categories.of(class)),
+            category,
+            exception_class: letter.exception_class.map(Into::into),
         }
     }
 }
@@ -226,7 +252,13 @@ mod tests {
             ),
         ]);
         let sent = |opener: &mut Opener, topic: &str, batch: &[u8]| {
-            opener.sent(&topic.into(), batch).unwrap().aside
+            let to = SentTo {
+                topic: topic.into(),
+                partition: 0,
+                base_offset: None,
+                as_captured: true,
+            };
+            opener.sent(&to, batch).unwrap().aside
         };
         let found = sent(&mut opener, "errors", &connect);
         let letter = SetAside {
@@ -235,6 +267,8 @@ mod tests {
             position: Some((3, 42)),
             group: Some("connect-sink".into()),
             category: crate::event::Category::Transient,
+            exception_class: Some("java.net.SocketTimeoutException".into()),
+            ..SetAside::default()
         };
         assert_eq!(found, [letter]);
         let named = sent(&mut opener, "orders.dlq", &batch(&[]));

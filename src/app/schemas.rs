@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     runtime::Handle as Runtime,
     sync::mpsc::{self, Receiver, Sender},
@@ -18,7 +19,9 @@ use tokio::{
 
 use crate::{
     config::{Config, SchemaFormat},
-    event::{Name, SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion},
+    event::{
+        LateSchemas, NAMED_MAX, Name, SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion, SentTo,
+    },
     kafka::wire::record::{Record, Records},
     registry::{Registry, RegistryError},
     schema::{Answer, Framed, Framing, Known, Language, Part, Question, SchemaId, Schemas},
@@ -95,8 +98,8 @@ pub(crate) struct Link {
 
 #[derive(Debug)]
 struct Waiting {
-    topic: Name,
-    batch: Vec<u8>,
+    to: SentTo,
+    batch: Bytes,
     since: Instant,
 }
 
@@ -155,14 +158,17 @@ impl SchemaCheck {
     /// What the values of an open batch say; later, where the registry is to be asked first.
     pub(crate) fn take(
         &mut self,
-        topic: &Name,
+        to: &SentTo,
         records: &Records<'_>,
         batch: &[u8],
     ) -> Vec<SchemaCount> {
-        let now = Instant::now();
+        let (now, topic) = (Instant::now(), &to.topic);
         self.listen(now);
         // What a topic says is taken in its order: what came before tells how to take it.
-        let behind = self.waiting.iter().any(|waiting| waiting.topic == *topic);
+        let behind = self
+            .waiting
+            .iter()
+            .any(|waiting| waiting.to.topic == *topic);
         if !behind && let Some(counts) = self.counts(topic, records, When::at(now)) {
             return counts;
         }
@@ -177,15 +183,15 @@ impl SchemaCheck {
         }
         self.waiting_bytes = bytes;
         self.waiting.push_back(Waiting {
-            topic: Arc::clone(topic),
-            batch: batch.to_vec(),
+            to: to.clone(),
+            batch: Bytes::copy_from_slice(batch),
             since: now,
         });
         Vec::new()
     }
 
     /// What has waited long enough, or knows its answers.
-    pub(crate) fn late(&mut self, bytes_max: usize) -> Vec<(Name, Vec<SchemaCount>)> {
+    pub(crate) fn late(&mut self, bytes_max: usize) -> Vec<LateSchemas> {
         let now = Instant::now();
         self.listen(now);
         let mut out = Vec::new();
@@ -194,7 +200,7 @@ impl SchemaCheck {
             let Some(waiting) = self.waiting.pop_front() else {
                 break;
             };
-            if still.contains(&waiting.topic) {
+            if still.contains(&waiting.to.topic) {
                 self.waiting.push_back(waiting);
                 continue;
             }
@@ -204,16 +210,20 @@ impl SchemaCheck {
                 now,
             };
             let counts = match Records::open(&waiting.batch, bytes_max) {
-                Ok(records) => self.counts(&waiting.topic, &records, when),
+                Ok(records) => self.counts(&waiting.to.topic, &records, when),
                 Err(_) => Some(Vec::new()),
             };
             match counts {
                 Some(counts) => {
                     self.waiting_bytes = self.waiting_bytes.saturating_sub(waiting.batch.len());
-                    out.push((waiting.topic, counts));
+                    out.push(LateSchemas {
+                        to: waiting.to,
+                        schemas: counts,
+                        batch: waiting.batch,
+                    });
                 }
                 None => {
-                    still.insert(Arc::clone(&waiting.topic));
+                    still.insert(Arc::clone(&waiting.to.topic));
                     self.waiting.push_back(waiting);
                 }
             }
@@ -258,8 +268,17 @@ impl SchemaCheck {
             };
             for seen in whole.into_iter().chain(key.map(SchemaSeen::Key)) {
                 match counts.iter_mut().find(|count| count.seen == seen) {
-                    Some(count) => count.records = count.records.saturating_add(1),
-                    None => counts.push(SchemaCount { seen, records: 1 }),
+                    Some(count) => {
+                        count.records = count.records.saturating_add(1);
+                        if count.named.len() < NAMED_MAX {
+                            count.named.push(record.offset_delta);
+                        }
+                    }
+                    None => counts.push(SchemaCount {
+                        seen,
+                        records: 1,
+                        named: vec![record.offset_delta],
+                    }),
                 }
             }
         }

@@ -14,13 +14,15 @@ use super::{
     categories::Categories,
     opener::Opener,
     schemas::{Link, SchemaCheck},
+    showing::{SharedRedaction, Shows},
 };
 use crate::{
     config::{
         self, Always, AuditTarget, Config, ContextConfig, ListenAddress, ListenHost, Mode,
-        NameRule, OtlpConfig, TlsConfig,
+        NameRule, OtlpConfig, Recorded, TlsConfig,
     },
     event::{Category, Name},
+    eventlog::{self, Kind},
     export::{lines, otlp},
     kafka::{
         control::{Access, Login, Mechanism},
@@ -36,8 +38,9 @@ use crate::{
     lineage::{self, BusinessId, BusinessIds},
     pipeline::{self, Fold},
     propagation::{CorrelationNames, HeaderChoice},
+    redaction::Redaction,
     sli::{self, DEFAULT_LATENCY_THRESHOLD, DuplicateSettings, Objective, Objectives, Sli, Stage},
-    span::{Keep, SlowAfter},
+    span::{Keep, SlowAfter, SlowIn},
 };
 
 /// Settings of the proxy.
@@ -77,6 +80,7 @@ fn inject(config: &Config) -> InjectSettings {
         frame_bytes: config.limits.edit_frame_bytes.get(),
         bytes_total: config.limits.edit_bytes_total.get(),
         compressed_budget: Duration::from_millis(cpu_ms),
+        shows_edited: tells(config),
     }
 }
 
@@ -112,7 +116,7 @@ fn ids(ids: &[config::BusinessId]) -> BusinessIds {
 }
 
 /// What is looked for in records; `link` leads to a registry.
-pub(crate) fn opener(config: &Config, link: Option<Link>) -> Opener {
+pub(crate) fn opener(config: &Config, link: Option<Link>, redaction: &SharedRedaction) -> Opener {
     let letters = &config.dead_letter;
     let categories = letters.categories.iter().map(|(pattern, kind)| {
         let category = match kind {
@@ -128,6 +132,7 @@ pub(crate) fn opener(config: &Config, link: Option<Link>) -> Opener {
         categories: Categories::new(categories.collect()),
         schemas: (config.schema.format == config::SchemaFormat::Auto)
             .then(|| SchemaCheck::new(link, config.schema.decode_records_per_second.get())),
+        shows: shows(config, redaction),
         ..Opener::default()
     }
 }
@@ -150,6 +155,8 @@ pub(crate) enum Signal {
     Traces,
     /// The families of the page, pushed.
     Metrics,
+    /// The event log.
+    Logs,
 }
 
 impl Signal {
@@ -157,6 +164,7 @@ impl Signal {
         match self {
             Self::Traces => otlp.traces,
             Self::Metrics => otlp.metrics,
+            Self::Logs => otlp.logs,
         }
     }
 
@@ -170,6 +178,16 @@ impl Signal {
                 ],
                 [
                     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+                    "OTEL_EXPORTER_OTLP_PROTOCOL",
+                ],
+            ],
+            Self::Logs => [
+                [
+                    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+                    "OTEL_EXPORTER_OTLP_ENDPOINT",
+                ],
+                [
+                    "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
                     "OTEL_EXPORTER_OTLP_PROTOCOL",
                 ],
             ],
@@ -354,18 +372,24 @@ pub(crate) fn keep(config: &Config) -> Keep {
     let asked = |always| sampling.always.contains(&always);
     keep.error = asked(Always::Error);
     keep.dead_letter = asked(Always::DeadLetter);
+    keep.duplicate = asked(Always::Duplicate);
     if asked(Always::Slow) {
-        let (mut all, nobody) = (Objectives::new(objectives(config)), Name::from(""));
-        keep.slow_after = Some(Box::new(move |topic| {
-            let goal = all.goal(Sli::Latency, topic, &nobody);
-            let after = goal.threshold.unwrap_or(DEFAULT_LATENCY_THRESHOLD);
-            SlowAfter {
-                delivered: after,
-                committed: (goal.stage == Some(Stage::Committed)).then_some(after),
-            }
-        }));
+        keep.slow_after = Some(slow_in(config));
     }
     keep
+}
+
+/// What is slow in a topic.
+fn slow_in(config: &Config) -> SlowIn {
+    let (mut all, nobody) = (Objectives::new(objectives(config)), Name::from(""));
+    Box::new(move |topic| {
+        let goal = all.goal(Sli::Latency, topic, &nobody);
+        let after = goal.threshold.unwrap_or(DEFAULT_LATENCY_THRESHOLD);
+        SlowAfter {
+            delivered: after,
+            committed: (goal.stage == Some(Stage::Committed)).then_some(after),
+        }
+    })
 }
 
 fn refusable() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -379,10 +403,81 @@ fn refusable() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Where the audit trail goes; `None` where nobody asked for one.
 pub(crate) fn audit(config: &Config) -> Option<lines::Target> {
-    config.audit.file.as_ref().map(|target| match target {
+    config.audit.file.as_ref().map(lines_to)
+}
+
+fn lines_to(target: &AuditTarget) -> lines::Target {
+    match target {
         AuditTarget::Stdout => lines::Target::Stdout,
         AuditTarget::File(path) => lines::Target::File(path.clone()),
-    })
+    }
+}
+
+/// Where the lines of the event log go; `None` where nobody asked for them.
+pub(crate) fn event_log_file(config: &Config) -> Option<lines::Target> {
+    config.event_log.file.as_ref().map(lines_to)
+}
+
+/// Whether single records are told of anywhere.
+pub(crate) fn tells(config: &Config) -> bool {
+    config.event_log.file.is_some() || otlp(config, Signal::Logs).is_some()
+}
+
+/// What the event log tells.
+pub(crate) fn event_log(config: &Config, redaction: &SharedRedaction) -> eventlog::Settings {
+    let log = &config.event_log;
+    let kind = |kind: &Recorded| match kind {
+        Recorded::Slow => Kind::Slow,
+        Recorded::DeadLetter => Kind::DeadLetter,
+        Recorded::Retry => Kind::Retry,
+        Recorded::Duplicate => Kind::Duplicate,
+        Recorded::Schema => Kind::Schema,
+        Recorded::Error => Kind::Error,
+        Recorded::Sampled => Kind::Sampled,
+    };
+    eventlog::Settings {
+        kinds: log.records.iter().map(kind).collect(),
+        per_second: log.lines_per_second_per_topic.get(),
+        slow_after: slow_in(config),
+        cluster_name: config.kafka.cluster_name.clone(),
+        redaction: Arc::clone(redaction),
+    }
+}
+
+/// What is never shown of a record.
+pub(crate) fn redaction(config: &Config) -> Redaction {
+    let rules = &config.redaction;
+    let all = |patterns: &[config::Pattern]| {
+        let each = patterns.iter().map(|pattern| pattern.regex().clone());
+        each.collect()
+    };
+    Redaction::new(
+        all(&rules.headers),
+        rules.json_pointers.clone(),
+        all(&rules.patterns),
+    )
+}
+
+/// What is shown of a record; nothing where nobody is told of single ones.
+fn shows(config: &Config, redaction: &SharedRedaction) -> Shows {
+    let names = correlation_names(&config.context);
+    let redaction = Arc::clone(redaction);
+    if !tells(config) {
+        return Shows {
+            names,
+            redaction,
+            ..Shows::default()
+        };
+    }
+    let log = &config.event_log;
+    let headers = log.headers.iter();
+    Shows {
+        names,
+        headers: headers.map(|name| name.as_str().into()).collect(),
+        pointers: log.json_pointers.clone(),
+        messages: log.exception_messages,
+        redaction,
+    }
 }
 
 /// Limits and labels of the pipeline.

@@ -26,6 +26,8 @@ use super::{
     logging::Level,
     schemas,
     settings::{self, Signal},
+    showing::SharedRedaction,
+    telling::EventLog,
     watch as watching,
 };
 use crate::{
@@ -66,6 +68,8 @@ pub(crate) enum StartError {
     Registry(RegistryError),
     /// The file of the audit trail cannot be opened.
     Audit(io::Error),
+    /// The file of the event log cannot be opened.
+    EventLog(io::Error),
     /// A fault of this build.
     Catalogue(CatalogueError),
 }
@@ -93,6 +97,7 @@ impl fmt::Display for StartError {
             Self::Otlp(fault) => fault.fmt(f),
             Self::Registry(fault) => fault.fmt(f),
             Self::Audit(fault) => write!(f, "audit.file: cannot be opened: {fault}"),
+            Self::EventLog(fault) => write!(f, "event_log.file: cannot be opened: {fault}"),
             Self::Catalogue(fault) => fault.fmt(f),
         }
     }
@@ -126,6 +131,7 @@ pub(crate) struct Sidecar {
     worker: JoinHandle<()>,
     exporting: Exporting,
     audit: Audit,
+    event_log: EventLog,
     stop: watch::Sender<bool>,
 }
 
@@ -144,7 +150,8 @@ impl Sidecar {
         let modes = Arc::new(ArcSwap::from_pointee(settings::modes(&config.context)));
         let engine = engine(config)?;
         let metrics = registry(config, &engine, &counters).map_err(StartError::Catalogue)?;
-        let (hot, mut worker) = piped(config, telemetry, engine, &metrics)?;
+        let redaction = SharedRedaction::new(ArcSwap::from_pointee(settings::redaction(config)));
+        let (hot, mut worker) = piped((config, &redaction), telemetry, engine, &metrics)?;
         let proxy_settings = settings::proxy(config).map_err(StartError::Tls)?;
         let access = settings::access(config).map_err(StartError::Tls)?;
         let proxy = Proxy::bind(proxy_settings, modes.clone(), counters.clone(), hot)
@@ -154,9 +161,10 @@ impl Sidecar {
         let readiness = Arc::new(Readiness::new(&watching::GATES));
         readiness.open("listener", watching::serving(&listen));
         let asked_to_stop = Arc::new(Notify::new());
+        let log = level.clone();
         let switches = Arc::new(Switches::new(
             config,
-            modes,
+            (modes, Arc::clone(&redaction)),
             handle.clone(),
             level,
             Arc::clone(&asked_to_stop),
@@ -175,22 +183,16 @@ impl Sidecar {
         for listener in admin_listeners {
             telemetry.spawn(serve_admin(listener, Arc::clone(&sources), stopped.clone()));
         }
-        let exporting = Exporting::start(
-            config,
-            &metrics,
-            telemetry,
-            &handle,
-            &mut worker,
-            diagnostics,
-        )
-        .map_err(StartError::Otlp)?;
-        let audit = Audit::start(config, &metrics, telemetry, &mut worker)?;
+        let of = (&metrics, telemetry, &mut worker);
+        let (exporting, audit, event_log) =
+            outlets(config, of, (&handle, &redaction), diagnostics)?;
         let worker = telemetry.spawn(worker.run(until_true(stopped.clone())));
         let eye = watching::Watch {
             handle: handle.clone(),
             readiness,
             metrics,
             counters,
+            log,
             bootstrap: settings::bootstrap(config),
             access,
             listen: listen.clone(),
@@ -208,6 +210,7 @@ impl Sidecar {
             worker,
             exporting,
             audit,
+            event_log,
             stop,
         })
     }
@@ -226,8 +229,23 @@ impl Sidecar {
             tracing::warn!("telemetry did not finish in time; the last events are lost");
         }
         self.audit.finish().await;
+        self.event_log.finish().await;
         self.exporting.finish().await;
     }
+}
+
+/// Everything by which what the worker makes leaves.
+fn outlets(
+    config: &Config,
+    (metrics, telemetry, worker): (&Arc<Metrics>, &Runtime, &mut Worker),
+    (handle, redaction): (&Handle, &SharedRedaction),
+    diagnostics: Option<Diagnostics>,
+) -> Result<(Exporting, Audit, EventLog), StartError> {
+    let exporting = Exporting::start(config, metrics, telemetry, handle, worker, diagnostics)
+        .map_err(StartError::Otlp)?;
+    let audit = Audit::start(config, metrics, telemetry, worker)?;
+    let event_log = EventLog::start(config, metrics, telemetry, (handle, redaction), worker)?;
+    Ok((exporting, audit, event_log))
 }
 
 /// Resolves once the value is true, or nobody is left who could set it.
@@ -241,13 +259,13 @@ fn engine(config: &Config) -> Result<Engine, StartError> {
 }
 
 fn piped(
-    config: &Config,
+    (config, redaction): (&Config, &SharedRedaction),
     telemetry: &Runtime,
     engine: Engine,
     metrics: &Arc<Metrics>,
 ) -> Result<(Arc<Hot>, Worker), StartError> {
     let link = schemas::link(config, telemetry).map_err(StartError::Registry)?;
-    let opener = Box::new(settings::opener(config, link));
+    let opener = Box::new(settings::opener(config, link, redaction));
     let settings = settings::pipeline(config);
     Ok(pipeline::new(
         settings,

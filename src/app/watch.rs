@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tracing::Instrument as _;
 
-use super::sidecar::until_true;
+use super::{logging::Level, sidecar::until_true};
 use crate::{
     admin::Readiness,
     event::{BypassReason, DataplaneCounters},
@@ -38,6 +38,8 @@ pub(crate) struct Watch {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) counters: Arc<DataplaneCounters>,
+    /// Our own log, where there is one.
+    pub(crate) log: Option<Level>,
     pub(crate) bootstrap: Vec<HostPort>,
     pub(crate) access: Access,
     pub(crate) listen: Vec<SocketAddr>,
@@ -139,7 +141,10 @@ impl Watch {
     async fn look(&self) {
         let start = Instant::now();
         let mut told = false;
+        let lines_lost = self.metrics.dropped("log", "queue_full");
         loop {
+            let lost = self.log.as_ref().map_or(0, Level::lost);
+            lines_lost.add(lost.saturating_sub(lines_lost.count()));
             match self.counters.bypassed(BypassReason::Address) {
                 0 => self.readiness.open("addresses", "every answer that names brokers was rewritten"),
                 n => self.readiness.open("addresses", format!("{n} answers that name brokers passed unread: clients may go past the sidecar")),

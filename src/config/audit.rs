@@ -14,7 +14,7 @@ use super::{
 /// Stands for standard output where a file is named.
 const STDOUT: &str = "-";
 
-/// Where the audit trail goes.
+/// Where the lines of a log go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditTarget {
     /// Standard output, written `-`.
@@ -55,15 +55,20 @@ impl AuditConfig {
     }
 
     pub(super) fn to_json(&self) -> Value {
-        let file = self.file.as_ref().map(|target| match target {
-            AuditTarget::Stdout => STDOUT.into(),
-            AuditTarget::File(path) => path.to_string_lossy(),
-        });
+        let file = self.file.as_ref().map(target_json);
         json!({"file": file, "interval_seconds": seconds_json(self.interval)})
     }
 }
 
-fn target(text: &str) -> Result<AuditTarget, String> {
+/// As written.
+pub(super) fn target_json(target: &AuditTarget) -> Value {
+    match target {
+        AuditTarget::Stdout => STDOUT.into(),
+        AuditTarget::File(path) => path.to_string_lossy().into(),
+    }
+}
+
+pub(super) fn target(text: &str) -> Result<AuditTarget, String> {
     match text {
         "" => Err("is empty, allowed: a path, or - for standard output".to_owned()),
         STDOUT => Ok(AuditTarget::Stdout),

@@ -152,14 +152,17 @@ pub enum Always {
     Slow,
     /// Dead letters.
     DeadLetter,
+    /// Records that were there before.
+    Duplicate,
     /// Publishes that fail.
     Error,
 }
 
 impl Always {
-    const ALL: [(&str, Self); 3] = [
+    const ALL: [(&str, Self); 4] = [
         ("slow", Self::Slow),
         ("dead_letter", Self::DeadLetter),
+        ("duplicate", Self::Duplicate),
         ("error", Self::Error),
     ];
 }
@@ -192,8 +195,9 @@ impl SamplingConfig {
             match (known, word) {
                 (Some((_, always)), _) => Ok(Some(*always)),
                 (None, "none") => Ok(None),
-                (None, "duplicate") => Err("is not in this version, remove it".to_owned()),
-                _ => Err("is unknown, allowed: slow, dead_letter, error, none".to_owned()),
+                _ => {
+                    Err("is unknown, allowed: slow, dead_letter, duplicate, error, none".to_owned())
+                }
             }
         });
         if always.contains(&None) && always.len() > 1 {

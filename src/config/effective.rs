@@ -9,7 +9,14 @@ use serde_json::{Map, Value, json};
 use super::Config;
 
 /// Keys a running sidecar takes over without a restart.
-const LIVE: &[&str] = &["context.mode", "context.topics", "log.level"];
+const LIVE: &[&str] = &[
+    "context.mode",
+    "context.topics",
+    "log.level",
+    "redaction.headers",
+    "redaction.json_pointers",
+    "redaction.patterns",
+];
 
 /// What a reload changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +50,8 @@ impl Config {
             "observe": self.observe.to_json(),
             "admin": self.admin.to_json(),
             "audit": self.audit.to_json(),
+            "event_log": self.event_log.to_json(),
+            "redaction": self.redaction.to_json(),
             "log": self.log.to_json(),
             "drain_timeout_seconds": seconds_json(self.drain_timeout),
         })

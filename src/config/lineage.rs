@@ -104,14 +104,14 @@ pub(super) fn ids(rule: &Section<'_>) -> Vec<BusinessId> {
     [header, json, regex].into_iter().flatten().collect()
 }
 
-fn header(name: &str) -> Result<String, String> {
+pub(super) fn header(name: &str) -> Result<String, String> {
     if (1..=249).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(name.to_owned());
     }
     Err("is no header name, allowed: 1 to 249 visible ASCII characters".to_owned())
 }
 
-fn pointer(text: &str) -> Result<String, String> {
+pub(super) fn pointer(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         return Ok(text.to_owned());
     }

@@ -9,6 +9,7 @@ mod admin;
 mod audit;
 mod context;
 mod effective;
+mod event_log;
 mod examined;
 mod fault;
 mod itself;
@@ -34,6 +35,7 @@ pub use admin::{AdminConfig, LogConfig, LogFormat, LogLevel, Token};
 pub use audit::{AuditConfig, AuditTarget};
 pub use context::{Always, ContextConfig, Headers, Mode, SamplingConfig, TopicMode};
 pub use effective::{Changes, changes};
+pub use event_log::{EventLogConfig, Recorded, RedactionConfig};
 pub use examined::{DeadLetterConfig, DuplicatesConfig, FailureKind, SchemaConfig, SchemaFormat};
 pub use fault::{Fault, Faults, Origin};
 pub use kafka::KafkaConfig;
@@ -87,6 +89,10 @@ pub struct Config {
     pub admin: AdminConfig,
     /// The trail of who used what.
     pub audit: AuditConfig,
+    /// Records told of one by one.
+    pub event_log: EventLogConfig,
+    /// What is never shown of a record.
+    pub redaction: RedactionConfig,
     /// Our own log.
     pub log: LogConfig,
     /// How long requests in flight may take after SIGTERM.
@@ -112,6 +118,8 @@ impl Default for Config {
             observe: ObserveConfig::default(),
             admin: AdminConfig::default(),
             audit: AuditConfig::default(),
+            event_log: EventLogConfig::default(),
+            redaction: RedactionConfig::default(),
             log: LogConfig::default(),
             drain_timeout: Duration::from_secs(30),
         }
@@ -161,6 +169,8 @@ impl Config {
             observe: ObserveConfig::read(&root.section("observe")),
             admin: AdminConfig::read(&root.section("admin")),
             audit: AuditConfig::read(&root.section("audit")),
+            event_log: EventLogConfig::read(&root.section("event_log")),
+            redaction: RedactionConfig::read(&root.section("redaction")),
             log: LogConfig::read(&root.section("log")),
             drain_timeout: root.or(
                 "drain_timeout_seconds",

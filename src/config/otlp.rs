@@ -1,4 +1,4 @@
-//! `otlp:` - where traces and metrics go.
+//! `otlp:` - where traces, metrics and logs go.
 //!
 //! Here so that headers, which may hold a token, have one type that never prints itself. Must not connect to anything.
 
@@ -72,6 +72,8 @@ pub struct OtlpConfig {
     pub traces: bool,
     /// Whether metrics are pushed, where there is an endpoint.
     pub metrics: bool,
+    /// Whether the event log is exported too, where there is an endpoint.
+    pub logs: bool,
     /// Whether traces of what the sidecar itself does are exported with the others.
     pub diagnostics: bool,
 }
@@ -86,6 +88,7 @@ impl Default for OtlpConfig {
             service_name: None,
             traces: true,
             metrics: false,
+            logs: false,
             diagnostics: false,
         }
     }
@@ -104,6 +107,7 @@ impl OtlpConfig {
             service_name: section.optional("service_name", text(service_name)),
             traces: section.or("traces", default.traces, boolean),
             metrics: section.or("metrics", default.metrics, boolean),
+            logs: section.or("logs", default.logs, boolean),
             diagnostics: section.or("diagnostics", default.diagnostics, boolean),
         }
     }
@@ -116,6 +120,7 @@ impl OtlpConfig {
             "service_name": self.service_name,
             "traces": self.traces,
             "metrics": self.metrics,
+            "logs": self.logs,
             "diagnostics": self.diagnostics,
         })
     }

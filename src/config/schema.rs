@@ -15,6 +15,8 @@ pub(super) enum Shape {
     One,
     /// A list of scalars, or one scalar with commas.
     Many,
+    /// A list of scalars that may hold commas, or one such scalar.
+    Each,
     /// A mapping.
     Section(&'static [Key]),
     /// A mapping that means something by being there, even empty.
@@ -36,7 +38,7 @@ const fn key(name: &'static str, shape: Shape) -> Key {
     Key { name, shape }
 }
 
-use Shape::{Later, Many, One, Presence, Rules, Section};
+use Shape::{Each, Later, Many, One, Presence, Rules, Section};
 
 const TLS: &[Key] = &[
     key("ca_file", One),
@@ -104,7 +106,22 @@ const OTLP: &[Key] = &[
     key("traces", One),
     key("metrics", One),
     key("diagnostics", One),
-    key("logs", Later),
+    key("logs", One),
+];
+
+const EVENT_LOG: &[Key] = &[
+    key("file", One),
+    key("records", Many),
+    key("lines_per_second_per_topic", One),
+    key("headers", Each),
+    key("json_pointers", Each),
+    key("exception_messages", One),
+];
+
+const REDACTION: &[Key] = &[
+    key("headers", Each),
+    key("json_pointers", Each),
+    key("patterns", Each),
 ];
 
 const OBJECTIVE: &[Key] = &[
@@ -180,10 +197,11 @@ pub(super) const ROOT: &[Key] = &[
         "audit",
         Section(&[key("file", One), key("interval_seconds", One)]),
     ),
+    key("event_log", Section(EVENT_LOG)),
+    key("redaction", Section(REDACTION)),
     key("log", Section(&[key("format", One), key("level", One)])),
     key("drain_timeout_seconds", One),
     key("owners", Later),
-    key("redaction", Later),
 ];
 
 /// What is said of a key that only a later version acts on.
@@ -228,7 +246,7 @@ pub fn keys() -> Vec<String> {
             let path = join(prefix, key.name);
             match key.shape {
                 Later => {}
-                One | Many => into.push(path),
+                One | Many | Each => into.push(path),
                 Section(keys) | Presence(keys) => {
                     into.push(path.clone());
                     collect(&path, keys, into);
@@ -274,9 +292,9 @@ fn check_shape(path: &str, shape: Shape, node: &Node, faults: &mut Vec<Fault>) {
             path,
             "is empty, allowed: {} to switch it on, or no such key at all",
         )),
-        (_, Value::Null) | (One | Many, Value::Scalar(_)) => {}
+        (_, Value::Null) | (One | Many | Each, Value::Scalar(_)) => {}
         (One, _) => faults.push(wrong("one value")),
-        (Many, Value::List(items)) => {
+        (Many | Each, Value::List(items)) => {
             for (index, item) in items.iter().enumerate() {
                 if !matches!(item.value, Value::Scalar(_)) {
                     let message = format!("is {}, allowed: one value", kind(item));
@@ -289,6 +307,7 @@ fn check_shape(path: &str, shape: Shape, node: &Node, faults: &mut Vec<Fault>) {
             }
         }
         (Many, _) => faults.push(wrong("a list of values, or one value with commas")),
+        (Each, _) => faults.push(wrong("a list of values, or one value")),
         (Section(keys) | Presence(keys), Value::Map(entries)) => {
             check_keys(path, keys, entries, faults)
         }

@@ -157,27 +157,55 @@ impl<'a> Section<'a> {
 
     /// The values under `key`: the items of a list, or one text cut at its commas.
     pub(super) fn many<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        let mut texts: Vec<(String, &Origin)> = Vec::new();
-        let mut take = |node: &'a Node| {
-            if let Value::Scalar(scalar) = &node.value {
-                let parts = scalar.text.split(',').map(str::trim);
-                texts.extend(parts.map(|part| (part.to_owned(), &node.origin)));
-            }
+        let texts = self.scalars(key).into_iter().flatten();
+        let cut = texts.flat_map(|(text, origin)| {
+            let parts = text.split(',').map(str::trim);
+            parts.map(move |part| (part, origin))
+        });
+        self.parsed(key, cut.collect(), parse)
+    }
+
+    /// The values under `key`, which may hold commas: the items of a list, or one text. `None` where nothing stands there.
+    pub(super) fn each<T>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let texts = self.scalars(key)?;
+        if texts.len() > RULES_MAX {
+            let message = format!("has {} values, allowed: {RULES_MAX}", texts.len());
+            self.fault(key, message);
+            return None;
+        }
+        Some(self.parsed(key, texts, parse))
+    }
+
+    fn scalars(&self, key: &str) -> Option<Vec<(&'a str, &'a Origin)>> {
+        let text = |node: &'a Node| match &node.value {
+            Value::Scalar(scalar) => Some((scalar.text.as_str(), &node.origin)),
+            _ => None,
         };
-        match self.child(key) {
-            Some(Node {
+        Some(match self.child(key)? {
+            Node {
                 value: Value::List(items),
                 ..
-            }) => items.iter().for_each(&mut take),
-            Some(node) => take(node),
-            None => {}
-        }
+            } => items.iter().filter_map(text).collect(),
+            node => text(node).into_iter().collect(),
+        })
+    }
+
+    fn parsed<T>(
+        &self,
+        key: &str,
+        texts: Vec<(&str, &Origin)>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
         let mut values = Vec::with_capacity(texts.len());
         for (text, origin) in texts {
-            match parse(&text) {
+            match parse(text) {
                 Ok(value) => values.push(value),
                 Err(problem) => {
-                    let message = format!("`{}` {problem}", printable(&text));
+                    let message = format!("`{}` {problem}", printable(text));
                     self.walk
                         .fault(Fault::new(origin, &join(&self.path, key), message));
                 }

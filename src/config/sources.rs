@@ -213,7 +213,8 @@ fn unknown_path(given: &str, settable: &[Settable]) -> String {
     }
     let list = settable.iter().find(|key| {
         let rest = given.strip_prefix(key.path.as_str()).unwrap_or_default();
-        matches!(key.shape, Shape::Rules(_) | Shape::Many) && rest.starts_with(['.', '['])
+        matches!(key.shape, Shape::Rules(_) | Shape::Many | Shape::Each)
+            && rest.starts_with(['.', '['])
     });
     if let Some(key) = list {
         return format!(
@@ -249,7 +250,7 @@ fn layer(
         Shape::One => plain(),
         _ if text.is_empty() => plain(),
         // `[a:1, b:2]` is a list, `[::1]:9092` is an address.
-        Shape::Many => yaml::parse(text, &at, &mut Vec::new())
+        Shape::Many | Shape::Each => yaml::parse(text, &at, &mut Vec::new())
             .ok()
             .filter(|node| matches!(node.value, Value::List(_)))
             .unwrap_or_else(plain),

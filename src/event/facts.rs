@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{CapturedBatch, Failure, Name};
+use super::{CapturedBatch, Failure, Name, SentTo};
 use crate::propagation::{DeadLetter, Evidence, Sent, Traceparent};
 
 /// What a request and its answer say, beside having been answered.
@@ -97,6 +97,23 @@ pub struct ProducedPart {
 }
 
 impl ProducedPart {
+    /// Where its records are, as far as the broker said.
+    #[must_use]
+    pub fn sent_to(&self) -> SentTo {
+        let base_offset = match self.outcome {
+            PublishOutcome::Acknowledged { base_offset, .. } => Some(base_offset),
+            _ => None,
+        };
+        let edited = self.captured.as_ref().is_some_and(|batch| batch.edited);
+        let stands = self.injection.records > 0 && self.injection.refused.is_none();
+        SentTo {
+            topic: Arc::clone(&self.topic),
+            partition: self.partition,
+            base_offset: base_offset.filter(|offset| *offset >= 0),
+            as_captured: edited == stands,
+        }
+    }
+
     /// What was written to its records did not get into the log.
     pub fn forget_written(&mut self) {
         self.traced.retain(|record| !record.written);

@@ -24,8 +24,8 @@ pub use facts::{
     PublishOutcome, Settled, SettledPart, SpanIds, TopicSeen, Traced,
 };
 pub use records::{
-    CapturedBatch, Category, DeliveredRecord, Identity, SchemaCount, SchemaSeen, SchemaVerdict,
-    SchemaVersion, SentRecords, SetAside,
+    CapturedBatch, Category, DeliveredRecord, Identity, LateSchemas, NAMED_MAX, RecordView,
+    SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion, SentRecords, SentTo, SetAside,
 };
 pub use refusal::{MAX_REFUSALS, Refusal};
 

@@ -1,10 +1,17 @@
 //! What single records say of themselves, once somebody has opened their batch.
 //!
-//! Never keys, values or headers: hashes, positions and class names. Must not compute anything.
+//! Never keys, values or headers: hashes, positions, ids and class names; [`RecordView`] also what the configuration asks for, redacted. Must
+//! not compute anything.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{Name, Reservation};
+use crate::propagation::{Sent, Traceparent};
+
+/// Records of one batch that are named with what is said of them; of more only the number is told.
+pub const NAMED_MAX: usize = 16;
 
 /// The bytes of a batch on their way to whoever opens it, counted against a budget.
 #[derive(Debug)]
@@ -15,6 +22,8 @@ pub struct CapturedBatch {
     pub reservation: Reservation,
     /// Its partition is among those whose records are examined; else only the times are wanted.
     pub examined: bool,
+    /// It is as this sidecar means to send it on, with what was added; else as it came.
+    pub edited: bool,
 }
 
 /// Which event a record is.
@@ -39,9 +48,51 @@ pub struct DeliveredRecord {
     pub identity: Identity,
 }
 
+/// Where the records of a batch went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentTo {
+    /// Topic.
+    pub topic: Name,
+    /// Partition.
+    pub partition: i32,
+    /// Offset of the first record; `None` where the broker did not say.
+    pub base_offset: Option<i64>,
+    /// What was captured of them is what is in the log: nothing was added to it, or all that is in it.
+    pub as_captured: bool,
+}
+
+/// One record, as far as it may be shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordView {
+    /// Behind the first of its batch.
+    pub record: i32,
+    /// Publish time, ms since the epoch.
+    pub published_ms: i64,
+    /// The context it carries.
+    pub context: Option<Traceparent>,
+    /// Another tracer was at work, or the context cannot be read: no context follows from its position.
+    pub traced_otherwise: bool,
+    /// What our member says, where the context is ours.
+    pub sent: Option<Sent>,
+    /// Its correlation id; `None` where it carries none that is text.
+    pub correlation: Option<Arc<str>>,
+    /// Bytes of its value.
+    pub body_bytes: usize,
+    /// It has no value.
+    pub tombstone: bool,
+    /// Headers that are asked for: name and value, redacted.
+    pub headers: Vec<(Name, String)>,
+    /// Fields of its value that are asked for: pointer and content, redacted.
+    pub fields: Vec<(Name, String)>,
+    /// Message of the exception that its headers hold, where it is asked for, redacted.
+    pub exception_message: Option<String>,
+}
+
 /// A record that a program set aside: gave up on, or wants to try again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SetAside {
+    /// Behind the first of its batch.
+    pub record: i32,
     /// It is to be tried again.
     pub retry: bool,
     /// Topic it was read from, where its headers or the name of the topic it goes to say so.
@@ -52,6 +103,8 @@ pub struct SetAside {
     pub group: Option<Name>,
     /// What kind of failure it was.
     pub category: Category,
+    /// Class of the exception, where its headers say so.
+    pub exception_class: Option<Name>,
 }
 
 /// Kind of failure that a record was set aside for.
@@ -97,6 +150,19 @@ pub struct SchemaCount {
     pub seen: SchemaSeen,
     /// How many.
     pub records: u64,
+    /// The first of them, behind the first of their batch; at most [`NAMED_MAX`].
+    pub named: Vec<i32>,
+}
+
+/// What is told only later of a batch that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateSchemas {
+    /// Where it went.
+    pub to: SentTo,
+    /// What its values say of their schemas.
+    pub schemas: Vec<SchemaCount>,
+    /// The batch.
+    pub batch: Bytes,
 }
 
 /// What a record says of the schemas of its value and, where it has one, of its key.

@@ -1,4 +1,4 @@
-//! The audit trail as JSON lines in a file or on standard output.
+//! The audit trail and the event log as JSON lines, each in a file or on standard output.
 //!
 //! A bounded queue stands between who makes entries and who writes them; what does not fit, and what cannot be written, is
 //! dropped and counted. Must not make whoever hands over an entry wait for a disk.
@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    audit::{Entry, Sink},
+    audit, eventlog,
     metrics::{Dropped, Metrics},
 };
 
@@ -34,6 +35,26 @@ pub enum Target {
     File(PathBuf),
 }
 
+/// Whose lines they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Whose {
+    /// The label `signal` of what is lost of them.
+    pub signal: &'static str,
+    /// The key that names the file.
+    pub key: &'static str,
+}
+
+/// Those of the audit trail.
+pub const AUDIT: Whose = Whose {
+    signal: "audit",
+    key: "audit.file",
+};
+/// Those of the event log.
+pub const EVENT_LOG: Whose = Whose {
+    signal: "event_log",
+    key: "event_log.file",
+};
+
 /// The end that takes entries.
 #[derive(Debug)]
 pub struct Lines {
@@ -41,9 +62,21 @@ pub struct Lines {
     full: Dropped,
 }
 
-impl Sink for Lines {
-    fn entry(&mut self, entry: Entry) {
-        let line = serde_json::to_string(&entry).unwrap_or_default();
+impl audit::Sink for Lines {
+    fn entry(&mut self, entry: audit::Entry) {
+        self.line(&entry);
+    }
+}
+
+impl eventlog::Sink for Lines {
+    fn entry(&mut self, entry: &eventlog::Entry) {
+        self.line(entry);
+    }
+}
+
+impl Lines {
+    fn line(&mut self, entry: &impl Serialize) {
+        let line = serde_json::to_string(entry).unwrap_or_default();
         if self.queue.try_send(line).is_err() {
             self.full.add(1);
         }
@@ -56,6 +89,7 @@ pub struct Writer {
     to: Box<dyn Write + Send>,
     failed: Dropped,
     warned: Option<Instant>,
+    key: &'static str,
 }
 
 impl std::fmt::Debug for Writer {
@@ -68,7 +102,7 @@ impl std::fmt::Debug for Writer {
 ///
 /// # Errors
 /// Where the file cannot be opened for appending.
-pub fn open(target: &Target, metrics: &Metrics) -> io::Result<(Lines, Writer)> {
+pub fn open(target: &Target, whose: Whose, metrics: &Metrics) -> io::Result<(Lines, Writer)> {
     let to: Box<dyn Write + Send> = match target {
         Target::Stdout => Box::new(io::stdout()),
         Target::File(path) => {
@@ -77,20 +111,26 @@ pub fn open(target: &Target, metrics: &Metrics) -> io::Result<(Lines, Writer)> {
             Box::new(file)
         }
     };
-    Ok(ends(to, QUEUE_LINES, metrics))
+    Ok(ends(to, QUEUE_LINES, whose, metrics))
 }
 
-fn ends(to: Box<dyn Write + Send>, lines: usize, metrics: &Metrics) -> (Lines, Writer) {
+fn ends(
+    to: Box<dyn Write + Send>,
+    lines: usize,
+    whose: Whose,
+    metrics: &Metrics,
+) -> (Lines, Writer) {
     let (sender, queue) = mpsc::channel(lines);
     let lines = Lines {
         queue: sender,
-        full: metrics.dropped("audit", "queue_full"),
+        full: metrics.dropped(whose.signal, "queue_full"),
     };
     let writer = Writer {
         queue,
         to,
-        failed: metrics.dropped("audit", "write"),
+        failed: metrics.dropped(whose.signal, "write"),
         warned: None,
+        key: whose.key,
     };
     (lines, writer)
 }
@@ -114,7 +154,7 @@ impl Writer {
         let recent = |at: Instant| now.saturating_duration_since(at) < NOTICE;
         if !self.warned.is_some_and(recent) {
             self.warned = Some(now);
-            tracing::warn!(%fault, "audit lines are not written and lost; check audit.file");
+            tracing::warn!(%fault, key = self.key, "lines are not written and lost; check the file that this key names");
         }
     }
 }
@@ -166,7 +206,7 @@ mod tests {
     #[test]
     fn each_entry_is_a_line_and_what_does_not_fit_is_counted() {
         let (metrics, disk) = (metrics(), Disk::default());
-        let (mut lines, writer) = ends(Box::new(disk.clone()), 3, &metrics);
+        let (mut lines, writer) = ends(Box::new(disk.clone()), 3, AUDIT, &metrics);
         fill(&mut lines, 5);
         drop(lines);
         writer.run();
@@ -183,7 +223,7 @@ mod tests {
     #[test]
     fn a_full_disk_costs_lines_and_is_counted() {
         let (metrics, disk) = (metrics(), Disk(Arc::default(), true));
-        let (mut lines, writer) = ends(Box::new(disk), 3, &metrics);
+        let (mut lines, writer) = ends(Box::new(disk), 3, AUDIT, &metrics);
         fill(&mut lines, 3);
         drop(lines);
         writer.run();

@@ -1,4 +1,4 @@
-//! Traces over OTLP: a bounded queue, batches, retries, and a count of what was lost. Metrics over OTLP: [`metrics`].
+//! Traces over OTLP: a bounded queue, batches, retries, and a count of what was lost. Metrics: [`metrics`]; the event log: [`logs`].
 //!
 //! The exporter itself is opentelemetry-otlp's, over gRPC or HTTP, with its retry policy; `OTEL_EXPORTER_OTLP_*` and
 //! `OTEL_RESOURCE_ATTRIBUTES` are honoured. A collector that is slow or away costs spans, never memory or traffic. Must not
@@ -6,6 +6,7 @@
 
 mod data;
 mod environment;
+mod logs;
 mod push;
 mod transport;
 
@@ -25,6 +26,7 @@ use opentelemetry_sdk::{
 };
 use tokio::sync::mpsc;
 
+pub use logs::{LogExporter, LogQueue, logs};
 pub use push::{Pusher, metrics};
 
 use super::http::Client;

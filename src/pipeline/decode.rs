@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{RecordOpener, sampling::Sampling};
 use crate::{
-    event::{CapturedBatch, Codec, DeliveredRecord, Name, SchemaCount, SentRecords},
+    event::{CapturedBatch, Codec, DeliveredRecord, LateSchemas, RecordView, SentRecords, SentTo},
     metrics::{Dropped, Metrics},
     sli::Examiner,
 };
@@ -46,8 +47,8 @@ impl Budget {
         self.left = self.left.saturating_add(earned).min(self.per_second);
     }
 
-    fn take(&mut self, batch: &CapturedBatch, codec: Codec) -> bool {
-        let bytes = u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
+    fn take(&mut self, bytes: usize, codec: Codec) -> bool {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let cost = match codec {
             Codec::None => bytes,
             _ => bytes.saturating_mul(COMPRESSED_COST),
@@ -69,6 +70,10 @@ pub(super) struct Decoder {
     over_budget: Dropped,
     unexamined: Dropped,
     unreadable: Dropped,
+    /// Somebody asks for [`Self::late_batch`].
+    keeps_late: bool,
+    /// What was told late at the last tick.
+    late: Vec<LateSchemas>,
 }
 
 impl Decoder {
@@ -88,6 +93,8 @@ impl Decoder {
             over_budget: metrics.dropped("records", "cpu_budget"),
             unexamined: metrics.dropped("records", "examine_budget"),
             unreadable: metrics.dropped("records", "decode"),
+            keeps_late: false,
+            late: Vec::new(),
         }
     }
 
@@ -97,9 +104,40 @@ impl Decoder {
         self.records.refill(now);
     }
 
+    /// From now on [`Self::late_batch`] knows what was told late.
+    pub(super) fn keep_late(&mut self) {
+        self.keeps_late = true;
+    }
+
+    /// The batch of which something was told late at the last tick.
+    pub(super) fn late_batch(&self, to: &SentTo) -> Option<Bytes> {
+        let late = self.late.iter().find(|late| late.to == *to);
+        late.map(|late| late.batch.clone())
+    }
+
+    /// Nothing that was told late is asked for any more.
+    pub(super) fn forget_late(&mut self) {
+        self.late.clear();
+    }
+
+    /// What may be shown of these records; nothing where there is no time for it, which is counted.
+    pub(super) fn show(
+        &mut self,
+        batch: &[u8],
+        codec: Codec,
+        wanted: &mut dyn FnMut(i32, i64) -> bool,
+    ) -> Vec<RecordView> {
+        if !self.times.take(batch.len(), codec) {
+            self.over_budget.add(1);
+            return Vec::new();
+        }
+        let read = self.opener.show(batch, wanted);
+        self.read(read).unwrap_or_default()
+    }
+
     /// Whether there is time to examine this batch.
     fn examines(&mut self, batch: &CapturedBatch, codec: Codec) -> bool {
-        let enough = self.records.take(batch, codec);
+        let enough = self.records.take(batch.bytes.len(), codec);
         if !enough {
             self.unexamined.add(1);
             self.sampling.missed();
@@ -118,7 +156,7 @@ impl Decoder {
 impl Examiner for Decoder {
     fn delivered(&mut self, batch: &CapturedBatch, codec: Codec) -> Option<Vec<DeliveredRecord>> {
         let examined = batch.examined && self.examines(batch, codec);
-        if !examined && !self.times.take(batch, codec) {
+        if !examined && !self.times.take(batch.bytes.len(), codec) {
             self.over_budget.add(1);
             return None;
         }
@@ -126,17 +164,22 @@ impl Examiner for Decoder {
         self.read(read)
     }
 
-    fn sent(&mut self, topic: &Name, batch: &CapturedBatch, codec: Codec) -> Option<SentRecords> {
+    fn sent(&mut self, to: &SentTo, batch: &CapturedBatch, codec: Codec) -> Option<SentRecords> {
         // What has priority may use what is left of both.
-        let first = self.sampling.has_priority(topic) && self.times.take(batch, codec);
+        let first =
+            self.sampling.has_priority(&to.topic) && self.times.take(batch.bytes.len(), codec);
         if !first && !self.examines(batch, codec) {
             return None;
         }
-        let read = self.opener.sent(topic, &batch.bytes);
+        let read = self.opener.sent(to, &batch.bytes);
         self.read(read)
     }
 
-    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
-        self.opener.late()
+    fn late(&mut self) -> Vec<LateSchemas> {
+        let late = self.opener.late();
+        if self.keeps_late {
+            self.late.clone_from(&late);
+        }
+        late
     }
 }

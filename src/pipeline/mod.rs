@@ -6,14 +6,17 @@
 
 mod conventions;
 mod decode;
+mod doubled;
 mod exporter;
 mod gauges;
 mod hot;
 mod names;
+mod notes;
 mod observed;
 mod sampling;
 mod sink;
 mod snapshot;
+mod telling;
 mod traffic;
 mod worker;
 
@@ -24,7 +27,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use self::{decode::Decoder, sampling::Sampling};
 use crate::{
-    event::{DeliveredRecord, Name, SchemaCount, SentRecords},
+    event::{DeliveredRecord, LateSchemas, RecordView, SentRecords, SentTo},
     metrics::Metrics,
     sli::Engine,
 };
@@ -33,6 +36,7 @@ pub use hot::Hot;
 pub use names::{Fold, MAX_FOLDED};
 pub use observed::{Observed, Shown};
 pub use snapshot::{GroupTopic, GroupView, Snapshot, Snapshots, TopicView};
+pub use telling::Telling;
 pub use worker::{Auditing, BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
 
 /// Opens a captured batch. Implemented where the protocol is known.
@@ -51,10 +55,21 @@ pub trait RecordOpener: Send + std::fmt::Debug {
     ///
     /// # Errors
     /// As [`Self::delivered`].
-    fn sent(&mut self, topic: &Name, batch: &[u8]) -> Result<SentRecords, Unreadable>;
+    fn sent(&mut self, to: &SentTo, batch: &[u8]) -> Result<SentRecords, Unreadable>;
+
+    /// What may be shown of those records for which `wanted`, told how far behind the first of the batch and when published (ms since the
+    /// epoch), says so; asked in order, at most once each.
+    ///
+    /// # Errors
+    /// As [`Self::delivered`].
+    fn show(
+        &mut self,
+        batch: &[u8],
+        wanted: &mut dyn FnMut(i32, i64) -> bool,
+    ) -> Result<Vec<RecordView>, Unreadable>;
 
     /// What could be told only later of the values sent to topics. Asked about once a second.
-    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)>;
+    fn late(&mut self) -> Vec<LateSchemas>;
 }
 
 /// A batch that could not be opened.
@@ -142,5 +157,7 @@ pub fn new(
     (Arc::new(hot), worker)
 }
 
+#[cfg(test)]
+mod telling_tests;
 #[cfg(test)]
 mod tests;

@@ -95,7 +95,12 @@ type Rows = BTreeMap<(Name, Name), Row>;
 impl Sink for Observed {
     fn record(&mut self, measure: Measure<'_>) {
         let (recorder, names) = (&mut self.recorder, &mut self.names);
-        Recording { recorder, names }.record(measure);
+        Recording {
+            recorder,
+            names,
+            notes: None,
+        }
+        .record(measure);
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{conventions, names::Names, snapshot::seconds};
+use super::{conventions, names::Names, notes::Notes, snapshot::seconds};
 use crate::{
     event::{Acknowledgement, Category, Name, SpanIds},
     metrics::{Exemplar, Id, Recorder},
@@ -16,10 +16,15 @@ use crate::{
 pub(super) struct Recording<'a> {
     pub(super) recorder: &'a mut Recorder,
     pub(super) names: &'a mut Names,
+    /// Where somebody wants to know of single records.
+    pub(super) notes: Option<&'a mut Notes>,
 }
 
 impl Sink for Recording<'_> {
     fn record(&mut self, measure: Measure<'_>) {
+        if let Some(notes) = &mut self.notes {
+            notes.take(&measure);
+        }
         match measure {
             Measure::Judged { series, good, bad } => self.judged(series, good, bad),
             Measure::Unknown {
@@ -146,14 +151,14 @@ impl Recording<'_> {
                 group,
                 class,
                 count,
+                ..
             } => self.duplicates(topic, group, class, count),
             Measure::SetAside {
                 topic,
                 group,
-                into,
-                category,
-                retry,
-            } => self.set_aside((topic, group), into, category, retry),
+                letter,
+                to,
+            } => self.set_aside((topic, group), &to.topic, letter.category, letter.retry),
             Measure::Acknowledged {
                 topic,
                 group,
@@ -173,6 +178,7 @@ impl Recording<'_> {
                 topic,
                 failure,
                 records,
+                ..
             } => {
                 let topic = self.names.label(topic);
                 let labels = [&*topic, failure.as_str()];

@@ -10,9 +10,9 @@ use super::*;
 use crate::{
     event::{
         Answer, BatchFact, BatchKind, CapturedBatch, Codec, Connection, Delivered, DeliveredPart,
-        DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity, Membership,
-        MembershipChange, Name, Observer, Produced, ProducedPart, PublishOutcome, SchemaCount,
-        SentRecords, SetAside, Settled, SettledPart, Side, Stamp, Unanswered,
+        DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity, LateSchemas,
+        Membership, MembershipChange, Observer, Produced, ProducedPart, PublishOutcome, RecordView,
+        SentRecords, SentTo, SetAside, Settled, SettledPart, Side, Stamp, Unanswered,
     },
     export,
     metrics::{Kind, Settings as MetricsSettings, proto},
@@ -41,7 +41,7 @@ impl RecordOpener for Opener {
     }
 
     /// Every character of the batch is a dead letter of `orders`.
-    fn sent(&mut self, _: &Name, batch: &[u8]) -> Result<SentRecords, Unreadable> {
+    fn sent(&mut self, _: &SentTo, batch: &[u8]) -> Result<SentRecords, Unreadable> {
         let letter = SetAside {
             topic: Some("orders".into()),
             group: Some("billing".into()),
@@ -53,7 +53,23 @@ impl RecordOpener for Opener {
         })
     }
 
-    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
+    fn show(
+        &mut self,
+        batch: &[u8],
+        wanted: &mut dyn FnMut(i32, i64) -> bool,
+    ) -> Result<Vec<RecordView>, Unreadable> {
+        let all: Vec<(i64, i64)> = serde_json::from_slice(batch).map_err(|_| Unreadable)?;
+        let base = all.first().map_or(0, |(offset, _)| *offset);
+        let each = all.into_iter().map(|(offset, published_ms)| RecordView {
+            record: i32::try_from(offset - base).unwrap(),
+            published_ms,
+            ..RecordView::default()
+        });
+        let wanted = |shown: &RecordView| wanted(shown.record, shown.published_ms);
+        Ok(each.filter(wanted).collect())
+    }
+
+    fn late(&mut self) -> Vec<LateSchemas> {
         Vec::new()
     }
 }
@@ -248,6 +264,7 @@ fn dead_letters_are_examined_first_and_no_more_of_them_than_there_is_time_for() 
                 bytes: Bytes::from_static(b"12345678"),
                 reservation: bench.hot.reserve(8).unwrap(),
                 examined: true,
+                edited: false,
             });
         }
         answered(now, "Produce", Facts::Produced(produced))
@@ -515,6 +532,7 @@ fn batches_past_the_decode_budget_are_counted_and_judged_by_their_header() {
             bytes: Bytes::copy_from_slice(bytes),
             reservation: bench.hot.reserve(bytes.len()).unwrap(),
             examined: false,
+            edited: false,
         };
         let facts = delivered(now.wall_ms - 9000, now.wall_ms - 10, Some(captured));
         bench.take(vec![answered(now, "Fetch", facts)]);

@@ -15,9 +15,11 @@ use super::{
     decode::Decoder,
     gauges,
     names::Names,
+    notes::Notes,
     sampling::{Adjusting, Sampling},
     sink::Recording,
     snapshot::{Snapshot, Snapshots, TopicView, group_views, seconds},
+    telling::Telling,
     traffic,
 };
 use crate::{
@@ -43,7 +45,7 @@ const EXPIRE_TICKS: u32 = 60;
 #[derive(Debug)]
 pub struct Worker {
     queue: Receiver<Event>,
-    engine: Engine,
+    engine: Box<Engine>,
     inventory: Inventory,
     recorder: Recorder,
     names: Names,
@@ -57,6 +59,7 @@ pub struct Worker {
     ticks: u32,
     tracing: Option<Tracing>,
     auditing: Option<Auditing>,
+    telling: Option<Telling>,
     graph: Graph,
 }
 
@@ -129,6 +132,12 @@ impl Worker {
         self.auditing = Some(auditing);
     }
 
+    /// Keeps an event log from now on.
+    pub fn tell(&mut self, telling: Telling) {
+        self.decoder.keep_late();
+        self.telling = Some(telling);
+    }
+
     /// Makes spans from now on.
     pub fn trace(&mut self, tracing: Tracing) {
         self.tracing = Some(tracing);
@@ -154,7 +163,7 @@ impl Worker {
         }
         Self {
             queue,
-            engine,
+            engine: Box::new(engine),
             inventory: Inventory::default(),
             recorder,
             names: Names::new(settings.names),
@@ -167,6 +176,7 @@ impl Worker {
             ticks: 0,
             tracing: None,
             auditing: None,
+            telling: None,
             graph: Graph::default(),
         }
     }
@@ -233,6 +243,9 @@ impl Worker {
         if let Some(tracing) = &mut self.tracing {
             tracing.learn();
         }
+        if let Some(telling) = &mut self.telling {
+            telling.learn();
+        }
         for event in events.drain(..) {
             self.decoder.refill(event.at.mono);
             self.recorder.set_now(event.at.mono);
@@ -245,11 +258,21 @@ impl Worker {
             if let Some(auditing) = &mut self.auditing {
                 auditing.trail.take(&event, auditing.sink.as_mut());
             }
+            let doubles = self.tracing.as_ref().is_some_and(Tracing::wants_duplicates);
+            let wanted = doubles || self.telling.is_some();
+            let mut notes = wanted.then(Notes::default);
             let mut sink = Recording {
                 recorder: &mut self.recorder,
                 names: &mut self.names,
+                notes: notes.as_mut(),
             };
             self.engine.take(&event, &mut self.decoder, &mut sink);
+            if let (Some(telling), Some(notes)) = (&mut self.telling, &notes) {
+                telling.take(&event, notes, &mut self.decoder);
+            }
+            if let (Some(tracing), Some(notes)) = (&mut self.tracing, &notes) {
+                tracing.duplicates(&event, notes, &mut self.decoder);
+            }
         }
     }
 
@@ -267,11 +290,18 @@ impl Worker {
         if let Some(auditing) = &mut self.auditing {
             auditing.tick(now);
         }
+        let mut notes = self.telling.is_some().then(Notes::default);
         let mut sink = Recording {
             recorder: &mut self.recorder,
             names: &mut self.names,
+            notes: notes.as_mut(),
         };
         self.engine.tick(now, &mut self.decoder, &mut sink);
+        if let (Some(telling), Some(notes)) = (&mut self.telling, &notes) {
+            telling.late(notes, &mut self.decoder, now);
+            telling.tick(now);
+            self.decoder.forget_late();
+        }
         let lags = self.engine.lags(now);
         let groups = self.engine.groups(now);
         let health = self.engine.health();

@@ -17,7 +17,7 @@ use super::{
     shares::HandedOut,
     verdicts::Out,
 };
-use crate::event::{BatchFact, DeliveredRecord, Identity, Name};
+use crate::event::{BatchFact, DeliveredRecord, Identity, NAMED_MAX, Name};
 
 /// What is remembered of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +76,7 @@ impl Handed<'_> {
     }
 
     /// Its records that the group was never given before, and how many there are; tells why it is given the others.
-    fn fresh(
-        &self,
-        records: Option<&[DeliveredRecord]>,
-        series: &Series,
-        out: &mut Out<'_>,
-    ) -> (u64, Fresh<'_>) {
+    fn fresh(&self, records: Option<&[DeliveredRecord]>, out: &mut Out<'_>) -> (u64, Fresh<'_>) {
         let Self {
             fact, asked, pass, ..
         } = *self;
@@ -91,17 +86,22 @@ impl Handed<'_> {
             let new_from = pass.map_or(from, |pass| pass.new_from).max(from);
             let again = again(fact, (from, new_from), records).min(all);
             if let Some(pass) = pass.filter(|_| again > 0) {
-                given_again(series, pass.again, again, out);
+                let offsets = named(fact, (from, new_from), records);
+                given_again(self.key, pass.again, (again, &offsets), out);
             }
             return (all.saturating_sub(again), Fresh::From(new_from));
         };
         let mut left = all;
         for run in runs {
-            let first = run.first.max(fact.base_offset);
-            let records = count(first, run.last.min(fact.last_offset)).min(left);
-            if let Some(why) = run.again.filter(|_| records > 0) {
-                given_again(series, why, records, out);
-                left = left.saturating_sub(records);
+            let (first, last) = (
+                run.first.max(fact.base_offset),
+                run.last.min(fact.last_offset),
+            );
+            let given = count(first, last).min(left);
+            if let Some(why) = run.again.filter(|_| given > 0) {
+                let offsets = named(fact, (first, last.saturating_add(1)), records);
+                given_again(self.key, why, (given, &offsets), out);
+                left = left.saturating_sub(given);
             }
         }
         (left, Fresh::Of(runs))
@@ -135,9 +135,17 @@ fn run_of(runs: &[HandedOut], offset: i64) -> Option<&HandedOut> {
 #[derive(Debug, Default)]
 struct Counts {
     good: u64,
-    twice: u64,
-    content: u64,
+    twice: (u64, Vec<i64>),
+    content: (u64, Vec<i64>),
     nameless: u64,
+}
+
+/// Counts one more, and names it where it is among the first.
+fn add(of: &mut (u64, Vec<i64>), offset: i64) {
+    of.0 = of.0.saturating_add(1);
+    if of.1.len() < NAMED_MAX {
+        of.1.push(offset);
+    }
 }
 
 impl Duplicates {
@@ -164,27 +172,28 @@ impl Duplicates {
         records: Option<&[DeliveredRecord]>,
         out: &mut Out<'_>,
     ) {
-        let (group, topic, _) = handed.key;
+        let key = handed.key;
+        let (group, topic, _) = key;
         let series = duplicates(topic, group);
-        let (fresh, new) = handed.fresh(records, &series, out);
+        let (fresh, new) = handed.fresh(records, out);
         let records = records.into_iter().flatten();
         let records = records.filter(|record| new.holds(record.offset));
-        let counts = self.count(handed.key, records, out.now.mono);
+        let counts = self.count(key, records, out.now.mono);
         let Counts {
             good,
-            twice,
-            content,
+            twice: (twice, twice_at),
+            content: (content, content_at),
             nameless,
         } = counts;
         let known = good.saturating_add(twice).saturating_add(nameless);
         out.judge(&series, good, twice);
         out.unknown(&series, Reason::NoIdentity, nameless);
         out.unknown(&series, Reason::NotExamined, fresh.saturating_sub(known));
-        for (class, count) in [
-            (DuplicateClass::AppendedTwice, twice),
-            (DuplicateClass::SameContent, content),
+        for (class, count, offsets) in [
+            (DuplicateClass::AppendedTwice, twice, twice_at),
+            (DuplicateClass::SameContent, content, content_at),
         ] {
-            duplicate(topic, group, class, count, out);
+            duplicate(key, class, (count, &offsets), out);
         }
     }
 
@@ -204,15 +213,16 @@ impl Duplicates {
             self.used = true;
             let id = self.hasher.hash_one((&**group, &**topic, id, named));
             let was = self.filter.insert(id, now);
-            let count = match (named, was) {
-                (true, true) => &mut counts.twice,
-                (true, false) => &mut counts.good,
+            match (named, was) {
+                (true, true) => add(&mut counts.twice, record.offset),
+                (true, false) => counts.good = counts.good.saturating_add(1),
                 (false, _) => {
-                    counts.content = counts.content.saturating_add(u64::from(was));
-                    &mut counts.nameless
+                    if was {
+                        add(&mut counts.content, record.offset);
+                    }
+                    counts.nameless = counts.nameless.saturating_add(1);
                 }
-            };
-            *count = count.saturating_add(1);
+            }
         }
         counts
     }
@@ -242,7 +252,31 @@ fn again(
     }
 }
 
-fn given_again(series: &Series, why: Again, count: u64, out: &mut Out<'_>) {
+/// The first of them.
+fn named(
+    fact: &BatchFact,
+    (from, new_from): (i64, i64),
+    records: Option<&[DeliveredRecord]>,
+) -> Vec<i64> {
+    match records {
+        Some(records) => {
+            let before = records.iter().map(|record| record.offset);
+            let before = before.filter(|offset| (from..new_from).contains(offset));
+            before.take(NAMED_MAX).collect()
+        }
+        // Every offset is a record only where there are as many.
+        None => {
+            let end = new_from.min(fact.last_offset.saturating_add(1));
+            let offsets = fact.last_offset.saturating_sub(fact.base_offset);
+            let whole = offsets.saturating_add(1) == i64::from(fact.records);
+            let first = (from..end).take(NAMED_MAX);
+            first.filter(|_| whole).collect()
+        }
+    }
+}
+
+fn given_again(key: &ReadingKey, why: Again, (count, offsets): (u64, &[i64]), out: &mut Out<'_>) {
+    let series = &duplicates(&key.1, &key.0);
     let class = match why {
         Again::Rebalanced => DuplicateClass::RebalanceRedelivered,
         Again::Replayed => DuplicateClass::Replayed,
@@ -255,15 +289,14 @@ fn given_again(series: &Series, why: Again, count: u64, out: &mut Out<'_>) {
             DuplicateClass::Redelivered
         }
     };
-    duplicate(&series.topic, &series.group, class, count, out);
+    duplicate(key, class, (count, offsets), out);
 }
 
 /// Counts duplicates of a class.
 pub(super) fn duplicate(
-    topic: &Name,
-    group: &Name,
+    (group, topic, partition): &ReadingKey,
     class: DuplicateClass,
-    count: u64,
+    (count, offsets): (u64, &[i64]),
     out: &mut Out<'_>,
 ) {
     if count > 0 {
@@ -272,6 +305,8 @@ pub(super) fn duplicate(
             group,
             class,
             count,
+            partition: *partition,
+            offsets,
         });
     }
 }

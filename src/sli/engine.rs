@@ -30,9 +30,9 @@ use super::{
     verdicts::{NO_GROUP, Out, Verdicts, latency},
 };
 use crate::event::{
-    Answer, CapturedBatch, Codec, DeliveredRecord, Direction, Event, EventKind, Facts, Membership,
-    MembershipChange, Name, Positions, ProducedPart, PublishOutcome, SchemaCount, SentRecords,
-    Settled, SettledPart, Stamp, TopicSeen, UNRESOLVED,
+    Answer, CapturedBatch, Codec, DeliveredRecord, Direction, Event, EventKind, Facts, LateSchemas,
+    Membership, MembershipChange, Name, Positions, ProducedPart, PublishOutcome, SchemaCount,
+    SentRecords, SentTo, Settled, SettledPart, Stamp, TopicSeen, UNRESOLVED,
 };
 
 /// Most (group, topic, partition) whose progress is kept.
@@ -54,10 +54,10 @@ pub trait Examiner {
     fn delivered(&mut self, batch: &CapturedBatch, codec: Codec) -> Option<Vec<DeliveredRecord>>;
 
     /// What is noteworthy about records sent to a topic; `None` where the batch could not be opened.
-    fn sent(&mut self, topic: &Name, batch: &CapturedBatch, codec: Codec) -> Option<SentRecords>;
+    fn sent(&mut self, to: &SentTo, batch: &CapturedBatch, codec: Codec) -> Option<SentRecords>;
 
     /// What could be told only later of the values sent to topics.
-    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)>;
+    fn late(&mut self) -> Vec<LateSchemas>;
 }
 
 /// What the engine is told besides objectives.
@@ -221,8 +221,8 @@ impl Engine {
     /// Once a second: deadlines, expiry.
     pub fn tick(&mut self, now: Stamp, examiner: &mut dyn Examiner, sink: &mut dyn Sink) {
         self.start(now, sink);
-        for (topic, counts) in examiner.late() {
-            self.schemas_of(&topic, &counts, now, sink);
+        for late in examiner.late() {
+            self.schemas_of(&late.to, &late.schemas, now, sink);
         }
         let revoked = self.members.tick(now.mono);
         self.losses.left(&revoked);
@@ -337,13 +337,14 @@ impl Engine {
             return;
         }
         let captured = part.captured.as_ref();
-        let found = captured.and_then(|batch| examiner.sent(&part.topic, batch, part.codec));
+        let to = &part.sent_to();
+        let found = captured.and_then(|batch| examiner.sent(to, batch, part.codec));
         let topic = &part.topic;
         let way = Direction::ClientToBroker;
         self.examined
             .add(topic, way, part.records, found.is_some(), now.mono);
         let SentRecords { aside, schemas } = found.unwrap_or_default();
-        self.schemas_of(topic, &schemas, now, sink);
+        self.schemas_of(to, &schemas, now, sink);
         if part.outcome == PublishOutcome::NotAsked {
             let dead = aside.iter().filter(|letter| !letter.retry);
             for letter in dead {
@@ -352,23 +353,17 @@ impl Engine {
                 self.out(now, sink).unknown(&series, Reason::Acks0, 1);
             }
         } else {
-            self.set_aside(topic, &aside, now, sink);
+            self.set_aside(to, &aside, now, sink);
         }
     }
 
-    fn schemas_of(
-        &mut self,
-        topic: &Name,
-        counts: &[SchemaCount],
-        now: Stamp,
-        sink: &mut dyn Sink,
-    ) {
+    fn schemas_of(&mut self, to: &SentTo, counts: &[SchemaCount], now: Stamp, sink: &mut dyn Sink) {
         let mut out = Out {
             verdicts: &mut self.verdicts,
             sink,
             now,
         };
-        self.schemas.take(topic, counts, &mut out);
+        self.schemas.take(to, counts, &mut out);
     }
 
     fn transaction_ended(

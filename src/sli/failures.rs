@@ -17,7 +17,7 @@ use super::{
     measure::{Measure, Reason, Series, Sink, Sli},
     verdicts::{AMBIGUOUS, NO_GROUP, Out},
 };
-use crate::event::{Name, SetAside, Stamp, UNRESOLVED};
+use crate::event::{Name, SentTo, SetAside, Stamp, UNRESOLVED};
 
 /// Most failed records of one partition that are known by offset until they are settled; more are only counted.
 const MAX_FAILED: usize = 1_024;
@@ -182,7 +182,7 @@ impl Engine {
     /// A program has set records aside into this topic, and the broker has them.
     pub(super) fn set_aside(
         &mut self,
-        into: &Name,
+        to: &SentTo,
         letters: &[SetAside],
         now: Stamp,
         sink: &mut dyn Sink,
@@ -195,9 +195,8 @@ impl Engine {
             sink.record(Measure::SetAside {
                 topic: &topic,
                 group: &group,
-                into,
-                category: letter.category,
-                retry: letter.retry,
+                letter,
+                to,
             });
             let dead = !letter.retry;
             match letter.position {

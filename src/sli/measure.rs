@@ -9,7 +9,7 @@ use super::{
     objective::{DEFAULT_LATENCY_THRESHOLD, Goal},
     schema::SchemaFailure,
 };
-use crate::event::{Acknowledgement, Category, Example, Name};
+use crate::event::{Acknowledgement, Example, Name, SentTo, SetAside};
 
 /// A service-level indicator that a sidecar measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -365,6 +365,10 @@ pub enum Measure<'a> {
         class: DuplicateClass,
         /// How many.
         count: u64,
+        /// Partition.
+        partition: i32,
+        /// The first of them; at most [`crate::event::NAMED_MAX`].
+        offsets: &'a [i64],
     },
     /// Records that a member of a share group said something of; zero makes the series exist.
     Acknowledged {
@@ -383,12 +387,10 @@ pub enum Measure<'a> {
         topic: &'a Name,
         /// Group that read it.
         group: &'a Name,
-        /// Topic it went to.
-        into: &'a Name,
-        /// Kind of failure.
-        category: Category,
-        /// To be tried again; else a dead letter.
-        retry: bool,
+        /// What its headers say.
+        letter: &'a SetAside,
+        /// Where it went.
+        to: &'a SentTo,
     },
     /// Values that say which schema wrote them.
     Framed {
@@ -407,6 +409,8 @@ pub enum Measure<'a> {
         failure: SchemaFailure,
         /// How many.
         records: u64,
+        /// Where they went, and the first of them; `None` where there are none.
+        of: Option<(&'a SentTo, &'a [i32])>,
     },
     /// Something is in no log, or will reach nobody.
     Lost(Loss<'a>),

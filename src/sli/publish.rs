@@ -138,8 +138,10 @@ impl Publishes {
         let key = ProducerKey::of(part, sequence);
         if self.known(&key, sequence, out) {
             // What the broker had, it absorbs.
-            let (nobody, class) = (out.empty(), DuplicateClass::ProducerRetry);
-            duplicate(&part.topic, &nobody, class, part.records, out);
+            let nobody = (out.empty(), Arc::clone(&part.topic), part.partition);
+            let first = part.sent_to().base_offset;
+            let which = (part.records, first.as_slice());
+            duplicate(&nobody, DuplicateClass::ProducerRetry, which, out);
             return false;
         }
         let series = out.publish(&part.topic);

@@ -16,7 +16,7 @@ use super::{
     measure::{Measure, Reason, Series, Sli},
     verdicts::Out,
 };
-use crate::event::{Name, SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion};
+use crate::event::{Name, SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion, SentTo};
 
 /// Most topics whose schemas are followed.
 const MAX_TOPICS: usize = 5_000;
@@ -30,6 +30,9 @@ const ONE_IN: u64 = 10;
 const HALVED_AT: u64 = 100_000;
 /// How long a version is in use after it was seen.
 const IN_USE: Duration = Duration::from_secs(3600);
+
+/// Where values went, and which of their batch they are.
+type Of<'a> = Option<(&'a SentTo, &'a [i32])>;
 
 /// Why a value failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,9 +114,11 @@ pub(super) struct Schemas {
 }
 
 impl Schemas {
-    pub(super) fn take(&mut self, topic: &Name, counts: &[SchemaCount], out: &mut Out<'_>) {
+    pub(super) fn take(&mut self, to: &SentTo, counts: &[SchemaCount], out: &mut Out<'_>) {
+        let topic = &to.topic;
         for count in counts {
             let records = count.records;
+            let of = Some((to, &count.named[..]));
             let Some(known) = self.topic(topic, &count.seen) else {
                 continue;
             };
@@ -123,7 +128,8 @@ impl Schemas {
                     known.saw(false, records);
                     if failed {
                         let checked = known.checked;
-                        fail(topic, SchemaFailure::MissingFraming, records, checked, out);
+                        let failed = (SchemaFailure::MissingFraming, of);
+                        fail(topic, failed, records, checked, out);
                     }
                 }
                 SchemaSeen::Key(version) => known.uses(Some(version), out.now.mono),
@@ -133,7 +139,7 @@ impl Schemas {
                     version,
                 } => {
                     known.saw(true, records);
-                    known.framed(topic, *verdict, records, out);
+                    known.framed(topic, (*verdict, of), records, out);
                     known.uses(version.as_ref(), out.now.mono);
                     out.measure(Measure::Framed {
                         topic,
@@ -177,7 +183,13 @@ impl Schemas {
 }
 
 impl Topic {
-    fn framed(&mut self, topic: &Name, verdict: SchemaVerdict, records: u64, out: &mut Out<'_>) {
+    fn framed(
+        &mut self,
+        topic: &Name,
+        (verdict, of): (SchemaVerdict, Of<'_>),
+        records: u64,
+        out: &mut Out<'_>,
+    ) {
         let failure = match verdict {
             SchemaVerdict::Good => None,
             SchemaVerdict::UnknownId => Some(SchemaFailure::UnknownId),
@@ -195,11 +207,11 @@ impl Topic {
         if !self.checked {
             self.checked = true;
             for failure in SchemaFailure::ALL {
-                fail(topic, failure, 0, true, out);
+                fail(topic, (failure, None), 0, true, out);
             }
         }
         match failure {
-            Some(failure) => fail(topic, failure, records, true, out),
+            Some(failure) => fail(topic, (failure, of), records, true, out),
             None => {
                 let series = schema(topic, out);
                 out.judge(&series, records, 0);
@@ -228,7 +240,13 @@ fn reason(verdict: SchemaVerdict) -> Reason {
 }
 
 /// Without a registry nothing is ever good, so that a failure is told but is no event of the SLI.
-fn fail(topic: &Name, failure: SchemaFailure, records: u64, checked: bool, out: &mut Out<'_>) {
+fn fail(
+    topic: &Name,
+    (failure, of): (SchemaFailure, Of<'_>),
+    records: u64,
+    checked: bool,
+    out: &mut Out<'_>,
+) {
     let series = schema(topic, out);
     if checked {
         out.judge(&series, 0, records);
@@ -239,6 +257,7 @@ fn fail(topic: &Name, failure: SchemaFailure, records: u64, checked: bool, out: 
         topic,
         failure,
         records,
+        of,
     });
 }
 

@@ -31,6 +31,8 @@ pub type SlowIn = Box<dyn FnMut(&Name) -> SlowAfter + Send>;
 pub(super) enum Reason {
     /// A publish failed.
     Error,
+    /// Its group was given it before.
+    Duplicate,
     /// It took longer than the latency objective of its topic allows.
     Slow,
 }
@@ -39,6 +41,7 @@ impl Reason {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
+            Self::Duplicate => "duplicate",
             Self::Slow => "slow",
         }
     }
@@ -52,6 +55,8 @@ pub struct Keep {
     pub error: bool,
     /// Records that are dead letters.
     pub dead_letter: bool,
+    /// Records that their group was given before.
+    pub duplicate: bool,
     /// At most so many records of a topic per second; dead letters do not count.
     pub per_second: u32,
     /// What was recorded of each topic in its current second.
@@ -64,6 +69,7 @@ impl fmt::Debug for Keep {
             .field("slow", &self.slow_after.is_some())
             .field("error", &self.error)
             .field("dead_letter", &self.dead_letter)
+            .field("duplicate", &self.duplicate)
             .field("per_second", &self.per_second)
             .finish_non_exhaustive()
     }
@@ -77,6 +83,7 @@ impl Keep {
             slow_after: None,
             error: false,
             dead_letter: true,
+            duplicate: false,
             per_second,
             spent: HashMap::new(),
         }
@@ -123,7 +130,7 @@ impl Keep {
     }
 
     /// Takes one of what may be recorded in this second.
-    fn has_room(&mut self, topic: &Name, now: Instant) -> bool {
+    pub(super) fn has_room(&mut self, topic: &Name, now: Instant) -> bool {
         if self.spent.len() >= TOPICS_MAX && !self.spent.contains_key(topic) {
             return false;
         }

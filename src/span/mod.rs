@@ -288,6 +288,56 @@ impl Spans {
         }
     }
 
+    /// Whether duplicates have spans though their trace is not recorded.
+    #[must_use]
+    pub fn keeps_duplicates(&self) -> bool {
+        self.keep.duplicate
+    }
+
+    /// Whether one more may have, in this second; takes it.
+    pub fn keeps_duplicate(&mut self, topic: &Name, now: Instant) -> bool {
+        self.keep.duplicate && self.keep.has_room(topic, now)
+    }
+
+    /// Makes the spans of delivered records, in offset order, that their group was given before. To be called behind [`Self::take`] of the
+    /// event.
+    pub fn duplicated(
+        &mut self,
+        (event, answer): (&Event, &Answer),
+        (part, group): (&DeliveredPart, Option<&Name>),
+        records: &[Traced],
+        sink: &mut dyn Sink,
+    ) {
+        let place = place(event, answer, &part.topic, part.partition, None);
+        let mut fetch = self.builder.fetch(&place, (records, part), group);
+        let kept = Some(Reason::Duplicate);
+        say_why(&mut fetch, kept);
+        sink.span(fetch);
+        for record in records {
+            self.wait_among((&part.topic, part.partition), record, event.at);
+        }
+    }
+
+    /// A duplicate waits among those that do already, in offset order.
+    fn wait_among(&mut self, (topic, partition): (&Name, i32), record: &Traced, at: Stamp) {
+        let waiting = Waiting {
+            record: record.clone(),
+            at,
+            why: Why::Kept(Reason::Duplicate),
+        };
+        let key = (Name::clone(topic), partition);
+        let partition = self.waiting.entry(key).or_default();
+        let behind = partition.partition_point(|w| w.record.offset < record.offset);
+        match partition.get_mut(behind) {
+            Some(known) if known.record.offset == record.offset => *known = waiting,
+            _ if self.waiting_records < WAITING_MAX => {
+                partition.insert(behind, waiting);
+                self.waiting_records = self.waiting_records.saturating_add(1);
+            }
+            _ => self.given_up = self.given_up.saturating_add(1),
+        }
+    }
+
     /// Whether a record is delivered late, as far as is known.
     fn late(&mut self, topic: &Name, record: &Traced, at: Stamp) -> Why {
         let kept = self.keep.reason(topic, age(record, at), false, at.mono);

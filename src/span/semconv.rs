@@ -83,11 +83,29 @@ pub const RETRY: &str = "throughline.retry";
 pub const RETRY_ORIGIN: &str = "throughline.retry.origin";
 /// Class of the exception that it was given up for, as its headers say.
 pub const EXCEPTION_TYPE: &str = "exception.type";
+/// Message of that exception.
+pub const EXCEPTION_MESSAGE: &str = "exception.message";
+/// Value of the label `cluster` of the metrics, where it is configured.
+pub const CLUSTER_NAME: &str = "throughline.cluster";
+/// Seconds from the request to its answer.
+pub const PUBLISH_SECONDS: &str = "throughline.publish_seconds";
+/// Seconds from a record's publish to its delivery.
+pub const END_TO_END_SECONDS: &str = "throughline.end_to_end_seconds";
+/// `appended_twice`, `redelivered`, `rebalance_redelivered`, `producer_retry`.
+pub const DUPLICATE_CLASS: &str = "throughline.duplicate.class";
+/// `transient`, `persistent`, `unknown`: why a record was set aside.
+pub const FAILURE_CATEGORY: &str = "throughline.failure.category";
+/// `unknown_id`, `wrong_subject`, `undecodable`, `missing_framing`.
+pub const SCHEMA_FAILURE: &str = "throughline.schema.failure";
+/// Before the name of a header that is shown.
+pub const HEADER_PREFIX: &str = "throughline.header.";
+/// Before the JSON pointer of a field of the value that is shown.
+pub const VALUE_PREFIX: &str = "throughline.value.";
 /// [`PARTIAL`] where the trace is not recorded as a whole: earlier hops may be missing.
 pub const TRACE: &str = "throughline.trace";
 /// See [`TRACE`].
 pub const PARTIAL: &str = "partial";
-/// `slow` or `error`: what the span was recorded for, though the trace is not.
+/// `slow`, `error` or `duplicate`: what the span was recorded for, though the trace is not.
 pub const KEPT: &str = "throughline.kept";
 /// The span was put together from what passed, nobody reported it.
 pub const INFERRED: &str = "throughline.inferred";

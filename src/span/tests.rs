@@ -557,3 +557,62 @@ async fn what_is_delivered_again_or_never_settled_does_not_pile_up() {
         &mut kept,
     );
 }
+
+#[tokio::test]
+async fn a_duplicate_has_spans_though_its_trace_is_not_recorded_and_disturbs_none_that_wait() {
+    let mut spans = Spans::new(Keep {
+        duplicate: true,
+        ..Keep::new(2)
+    })
+    .unwrap();
+    let mut sink = Kept::default();
+    let recorded = vec![traced(1, context(1)), traced(5, context(5))];
+    let event = Event::answered(1, given(recorded));
+    spans.take(&event, &mut sink);
+    let EventKind::Answered(answer) = &event.kind else {
+        unreachable!("made so");
+    };
+    let Facts::Delivered(Delivered { parts, .. }) = &answer.facts else {
+        unreachable!("made so");
+    };
+    let quiet = |offset: u64| Traceparent {
+        sampled: false,
+        ..context(offset)
+    };
+    let (topic, now) = (&parts[0].topic, event.at.mono);
+    let admitted = (0..4).filter(|_| spans.keeps_duplicate(topic, now)).count();
+    assert_eq!(admitted, 2, "so many a second");
+    let doubled = [traced(2, quiet(2)), traced(3, quiet(3))];
+    let group: Name = "billing".into();
+    spans.duplicated(
+        (&event, answer),
+        (&parts[0], Some(&group)),
+        &doubled,
+        &mut sink,
+    );
+    spans.take(&Event::answered(9, committed(6)), &mut sink);
+    let of = |span: &SpanData| {
+        let kept = attribute(span, semconv::KEPT).map(ToString::to_string);
+        let offset = attribute(span, semconv::OFFSET).map(ToString::to_string);
+        (span.name.to_string(), offset, kept)
+    };
+    let mut processed: Vec<_> = sink.0.iter().map(of).collect();
+    assert_eq!(
+        processed.iter().filter(|s| s.0 == "fetch orders").count(),
+        2
+    );
+    processed.retain(|span| span.0 == "process orders");
+    let process = |offset: &str, kept: Option<&str>| {
+        let kept = kept.map(str::to_owned);
+        ("process orders".to_owned(), Some(offset.to_owned()), kept)
+    };
+    let duplicate = Some("duplicate");
+    let expected = [
+        process("1", None),
+        process("2", duplicate),
+        process("3", duplicate),
+        process("5", None),
+    ];
+    assert_eq!(processed, expected);
+    assert_eq!(spans.given_up(), 0);
+}

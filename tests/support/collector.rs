@@ -88,12 +88,13 @@ impl Collector {
         let config = self.directory.path().join("config.yaml");
         let text = format!(
             "receivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: 127.0.0.1:{}}}\n      http: {{endpoint: 127.0.0.1:{}}}\n\
-             exporters:\n  file: {{path: {}, append: true, flush_interval: 100ms}}\n  file/metrics: {{path: {}, append: true, flush_interval: 100ms}}\n\
-             service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    traces: {{receivers: [otlp], exporters: [file]}}\n    metrics: {{receivers: [otlp], exporters: [file/metrics]}}\n",
+             exporters:\n  file: {{path: {}, append: true, flush_interval: 100ms}}\n  file/metrics: {{path: {}, append: true, flush_interval: 100ms}}\n  file/logs: {{path: {}, append: true, flush_interval: 100ms}}\n\
+             service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    traces: {{receivers: [otlp], exporters: [file]}}\n    metrics: {{receivers: [otlp], exporters: [file/metrics]}}\n    logs: {{receivers: [otlp], exporters: [file/logs]}}\n",
             self.grpc,
             self.http,
             self.file("traces").display(),
             self.file("metrics").display(),
+            self.file("logs").display(),
         );
         fs::write(&config, text).expect("its configuration");
         let mut command = Command::new(binary());
@@ -142,11 +143,61 @@ impl Collector {
         self.lines("traces").iter().flat_map(of_line).collect()
     }
 
+    /// All log records as they were written.
+    pub(crate) fn log_text(&self) -> String {
+        fs::read_to_string(self.file("logs")).unwrap_or_default()
+    }
+
+    pub(crate) fn logs(&self) -> Vec<Log> {
+        self.lines("logs").iter().flat_map(logs_of_line).collect()
+    }
+
     /// Every point of every metric received so far, in the order of their arrival.
     pub(crate) fn points(&self) -> Vec<Point> {
         let lines = self.lines("metrics");
         lines.iter().flat_map(points_of_line).collect()
     }
+}
+
+/// One log record as the collector wrote it.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    pub(crate) service: String,
+    pub(crate) schema: String,
+    pub(crate) event: String,
+    pub(crate) severity: (i64, String),
+    pub(crate) body: String,
+    pub(crate) trace_id: String,
+    pub(crate) span_id: String,
+    pub(crate) time_ns: u64,
+    pub(crate) attributes: BTreeMap<String, Value>,
+}
+
+fn logs_of_line(line: &Value) -> Vec<Log> {
+    let mut logs = Vec::new();
+    for resource in list(&line["resourceLogs"]) {
+        let of = texts(&resource["resource"]["attributes"]);
+        let service = of.get("service.name").cloned().unwrap_or_default();
+        for scope in list(&resource["scopeLogs"]) {
+            for record in list(&scope["logRecords"]) {
+                logs.push(Log {
+                    service: service.clone(),
+                    schema: text(&scope["schemaUrl"]),
+                    event: text(&record["eventName"]),
+                    severity: (
+                        record["severityNumber"].as_i64().unwrap_or(0),
+                        text(&record["severityText"]),
+                    ),
+                    body: text(&record["body"]["stringValue"]),
+                    trace_id: text(&record["traceId"]),
+                    span_id: text(&record["spanId"]),
+                    time_ns: whole(&record["timeUnixNano"]),
+                    attributes: attributes(&record["attributes"]).into_iter().collect(),
+                });
+            }
+        }
+    }
+    logs
 }
 
 /// One point of a metric as the collector wrote it.

@@ -1,4 +1,4 @@
-//! Where metrics go, from what was configured and `OTEL_*`: the exporter crate, which reads them for traces, keeps what it read
+//! Where metrics and logs go, from what was configured and `OTEL_*`: the exporter crate, which reads them for traces, keeps what it read
 //! to itself.
 //!
 //! Pure over the variables it is given. Precedence as for traces: a configured endpoint wins, headers of the environment win.
@@ -10,8 +10,30 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{OtlpError, Protocol, Settings};
 
-/// Where HTTP collectors take metrics.
-const METRICS_PATH: &str = "/v1/metrics";
+/// What is asked for in the environment, and where HTTP collectors take it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signal {
+    endpoint: &'static str,
+    insecure: &'static str,
+    headers: &'static str,
+    path: &'static str,
+}
+
+/// Metrics.
+pub(super) const METRICS: Signal = Signal {
+    endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    insecure: "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
+    headers: "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    path: "/v1/metrics",
+};
+/// Logs.
+pub(super) const LOGS: Signal = Signal {
+    endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    insecure: "OTEL_EXPORTER_OTLP_LOGS_INSECURE",
+    headers: "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+    path: "/v1/logs",
+};
+
 /// Where they take traces; an endpoint that names it names the collector.
 const TRACES_PATH: &str = "/v1/traces";
 /// Between two pushes, where nobody says otherwise.
@@ -22,15 +44,19 @@ pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The URL metrics are sent to.
-pub(super) fn url(settings: &Settings, variable: &impl Fn(&str) -> Option<String>) -> String {
-    let of_signal = || variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT");
+/// The URL a signal is sent to.
+pub(super) fn url(
+    signal: Signal,
+    settings: &Settings,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> String {
+    let of_signal = || variable(signal.endpoint);
     let of_all = || variable("OTEL_EXPORTER_OTLP_ENDPOINT");
     match settings.protocol {
         Protocol::Grpc => {
             let named = settings.endpoint.clone().or_else(of_signal).or_else(of_all);
             let named = named.unwrap_or_else(|| "http://localhost:4317".to_owned());
-            let insecure = variable("OTEL_EXPORTER_OTLP_METRICS_INSECURE")
+            let insecure = variable(signal.insecure)
                 .or_else(|| variable("OTEL_EXPORTER_OTLP_INSECURE"))
                 .is_some_and(|value| value.eq_ignore_ascii_case("true"));
             match (named.contains("://"), insecure) {
@@ -47,26 +73,27 @@ pub(super) fn url(settings: &Settings, variable: &impl Fn(&str) -> Option<String
                     None => of_all().unwrap_or_else(|| "http://localhost:4318".to_owned()),
                 },
             };
-            with_path(&base)
+            with_path(&base, signal.path)
         }
     }
 }
 
 /// The URL of a collector with the path of the signal.
-fn with_path(endpoint: &str) -> String {
+fn with_path(endpoint: &str, path: &str) -> String {
     let base = endpoint.trim_end_matches('/');
-    if base.ends_with(METRICS_PATH) {
+    if base.ends_with(path) {
         return base.to_owned();
     }
     let base = base.strip_suffix(TRACES_PATH).unwrap_or(base);
-    format!("{base}{METRICS_PATH}")
+    format!("{base}{path}")
 }
 
-/// What is sent with every push.
+/// What is sent with every request.
 ///
 /// # Errors
 /// A configured header cannot be sent. One of the environment that cannot is left out.
 pub(super) fn headers(
+    signal: Signal,
     settings: &Settings,
     variable: &impl Fn(&str) -> Option<String>,
 ) -> Result<HeaderMap, OtlpError> {
@@ -75,8 +102,7 @@ pub(super) fn headers(
         let header = header(name, value).ok_or_else(|| OtlpError::Header(name.clone()))?;
         headers.insert(header.0, header.1);
     }
-    let said = variable("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
-        .or_else(|| variable("OTEL_EXPORTER_OTLP_HEADERS"));
+    let said = variable(signal.headers).or_else(|| variable("OTEL_EXPORTER_OTLP_HEADERS"));
     for pair in said.unwrap_or_default().split(',') {
         let known = pair
             .split_once('=')
@@ -159,17 +185,23 @@ mod tests {
         let both = given(&[ALL, SIGNAL]);
         let all = given(&[ALL]);
         let none = given(&[]);
-        assert_eq!(url(&grpc(Some("http://c:3")), &both), "http://c:3");
-        assert_eq!(url(&grpc(None), &both), "http://m:2/own");
-        assert_eq!(url(&grpc(None), &all), "http://all:1/base");
-        assert_eq!(url(&grpc(None), &none), "http://localhost:4317");
+        assert_eq!(url(METRICS, &grpc(Some("http://c:3")), &both), "http://c:3");
+        assert_eq!(url(METRICS, &grpc(None), &both), "http://m:2/own");
+        assert_eq!(url(METRICS, &grpc(None), &all), "http://all:1/base");
+        assert_eq!(url(METRICS, &grpc(None), &none), "http://localhost:4317");
         assert_eq!(
-            url(&http(Some("http://c:3")), &both),
+            url(METRICS, &http(Some("http://c:3")), &both),
             "http://c:3/v1/metrics"
         );
-        assert_eq!(url(&http(None), &both), "http://m:2/own");
-        assert_eq!(url(&http(None), &all), "http://all:1/base/v1/metrics");
-        assert_eq!(url(&http(None), &none), "http://localhost:4318/v1/metrics");
+        assert_eq!(url(METRICS, &http(None), &both), "http://m:2/own");
+        assert_eq!(
+            url(METRICS, &http(None), &all),
+            "http://all:1/base/v1/metrics"
+        );
+        assert_eq!(
+            url(METRICS, &http(None), &none),
+            "http://localhost:4318/v1/metrics"
+        );
     }
 
     #[test]
@@ -179,7 +211,7 @@ mod tests {
             ("https://c/otlp/v1/traces", "https://c/otlp/v1/metrics"),
             ("https://c/otlp/v1/metrics", "https://c/otlp/v1/metrics"),
         ] {
-            assert_eq!(with_path(endpoint), expected);
+            assert_eq!(with_path(endpoint, METRICS.path), expected);
         }
     }
 
@@ -187,9 +219,26 @@ mod tests {
     fn a_grpc_endpoint_without_a_scheme_is_secure_unless_said_otherwise() {
         const BARE: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4317");
         let settings = settings(None, Protocol::Grpc);
-        assert_eq!(url(&settings, &given(&[BARE])), "https://c:4317");
+        assert_eq!(url(METRICS, &settings, &given(&[BARE])), "https://c:4317");
         let insecure = given(&[BARE, ("OTEL_EXPORTER_OTLP_INSECURE", "True")]);
-        assert_eq!(url(&settings, &insecure), "http://c:4317");
+        assert_eq!(url(METRICS, &settings, &insecure), "http://c:4317");
+    }
+
+    #[test]
+    fn logs_have_variables_and_a_path_of_their_own() {
+        let said = given(&[
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:1"),
+            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://l:2"),
+            ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-own=logs"),
+        ]);
+        assert_eq!(
+            url(LOGS, &settings(None, Protocol::Grpc), &said),
+            "http://l:2"
+        );
+        let http = settings(Some("http://c:4318/v1/traces"), Protocol::HttpProtobuf);
+        assert_eq!(url(LOGS, &http, &said), "http://c:4318/v1/logs");
+        let headers = headers(LOGS, &http, &said).unwrap();
+        assert_eq!(headers.get("x-own").unwrap(), "logs");
     }
 
     #[test]
@@ -198,7 +247,7 @@ mod tests {
             "OTEL_EXPORTER_OTLP_HEADERS",
             "x-token=a%20b , nothing, =x, x-bad=%zz",
         )]);
-        let headers = headers(&settings(None, Protocol::Grpc), &said).unwrap();
+        let headers = headers(METRICS, &settings(None, Protocol::Grpc), &said).unwrap();
         let all: Vec<(&str, &str)> = headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))

@@ -18,7 +18,7 @@ use super::{
     NOTICE, OtlpError, Settings,
     data::{self, POINTS_MAX, Starts},
     environment, resource,
-    transport::{Fault, Transport},
+    transport::{self, Fault, Transport},
 };
 use crate::{
     metrics::{Dropped, Id, Metrics},
@@ -52,8 +52,8 @@ struct Sender {
 /// A setting, or a variable of the environment, is wrong.
 pub fn metrics(settings: &Settings, metrics: Arc<Metrics>) -> Result<Pusher, OtlpError> {
     let variable = environment::variable;
-    let url = environment::url(settings, &variable);
-    let headers = environment::headers(settings, &variable)?;
+    let url = environment::url(environment::METRICS, settings, &variable);
+    let headers = environment::headers(environment::METRICS, settings, &variable)?;
     let mut resource = Resource::from(&resource(settings));
     if resource
         .attributes
@@ -190,7 +190,7 @@ impl Sender {
                 ..ResourceMetrics::default()
             }],
         };
-        match self.transport.send(request).await {
+        match self.transport.send::<transport::Metrics>(request).await {
             Ok(answer) => {
                 let rejected = answer.partial_success.map_or(0, |p| p.rejected_data_points);
                 if let Ok(rejected @ 1..) = u64::try_from(rejected) {

@@ -1,9 +1,9 @@
-//! One request with metrics to a collector, over gRPC or HTTP, tried again a few times.
+//! One request with metrics or logs to a collector, over gRPC or HTTP, tried again a few times.
 //!
 //! Here because the exporter crate sends only what its SDK has gathered. Same clients, compression and limits as for traces.
 //! Must not know what is in a request, nor count what is lost.
 
-use std::{error::Error as _, fmt, time::Duration};
+use std::{error::Error as _, fmt, future::Future, time::Duration};
 
 use bytes::Bytes;
 use hyper::{
@@ -12,13 +12,18 @@ use hyper::{
 };
 use opentelemetry_http::{HttpClient as _, Request};
 use opentelemetry_otlp::ExporterBuildError;
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-    metrics_service_client::MetricsServiceClient,
+use opentelemetry_proto::tonic::collector::{
+    logs::v1::{
+        ExportLogsServiceRequest, ExportLogsServiceResponse, logs_service_client::LogsServiceClient,
+    },
+    metrics::v1::{
+        ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+        metrics_service_client::MetricsServiceClient,
+    },
 };
 use prost::Message as _;
 use tonic::{
-    Code, Status,
+    Code, Response, Status,
     codec::CompressionEncoding,
     metadata::MetadataMap,
     transport::{Channel, ClientTlsConfig, Endpoint},
@@ -47,11 +52,62 @@ impl fmt::Display for Fault {
     }
 }
 
+/// One of OTLP's services.
+pub(super) trait Service {
+    type Request: prost::Message + Clone;
+    type Answer: prost::Message + Default;
+
+    /// Asks over gRPC.
+    fn export(
+        channel: Channel,
+        request: tonic::Request<Self::Request>,
+    ) -> impl Future<Output = Result<Response<Self::Answer>, Status>> + Send;
+}
+
+/// Takes metrics.
+#[derive(Debug)]
+pub(super) struct Metrics;
+
+impl Service for Metrics {
+    type Request = ExportMetricsServiceRequest;
+    type Answer = ExportMetricsServiceResponse;
+
+    async fn export(
+        channel: Channel,
+        request: tonic::Request<Self::Request>,
+    ) -> Result<Response<Self::Answer>, Status> {
+        let mut client = MetricsServiceClient::new(channel)
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip);
+        client.export(request).await
+    }
+}
+
+/// Takes logs.
+#[derive(Debug)]
+pub(super) struct Logs;
+
+impl Service for Logs {
+    type Request = ExportLogsServiceRequest;
+    type Answer = ExportLogsServiceResponse;
+
+    async fn export(
+        channel: Channel,
+        request: tonic::Request<Self::Request>,
+    ) -> Result<Response<Self::Answer>, Status> {
+        let mut client = LogsServiceClient::new(channel)
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip);
+        client.export(request).await
+    }
+}
+
 /// A connection that is made when it is needed.
+#[allow(clippy::large_enum_variant, reason = "one per signal")]
 pub(super) enum Transport {
     /// gRPC.
     Grpc {
-        client: MetricsServiceClient<Channel>,
+        channel: Channel,
         headers: MetadataMap,
     },
     /// HTTP with protobuf bodies.
@@ -73,8 +129,8 @@ impl fmt::Debug for Transport {
 }
 
 /// A request in the form that is sent, so that a retry does not make it again.
-enum Prepared {
-    Message(ExportMetricsServiceRequest),
+enum Prepared<M> {
+    Message(M),
     Body(Bytes),
 }
 
@@ -87,9 +143,7 @@ impl Transport {
     ) -> Result<Self, OtlpError> {
         match protocol {
             Protocol::Grpc => Ok(Self::Grpc {
-                client: MetricsServiceClient::new(channel(url)?)
-                    .send_compressed(CompressionEncoding::Gzip)
-                    .accept_compressed(CompressionEncoding::Gzip),
+                channel: channel(url)?,
                 headers: MetadataMap::from_headers(headers),
             }),
             Protocol::HttpProtobuf => {
@@ -108,10 +162,7 @@ impl Transport {
     }
 
     /// Sends one request, with [`RETRIES`] more attempts within [`TIMEOUT`] while the collector is away.
-    pub(super) async fn send(
-        &self,
-        request: ExportMetricsServiceRequest,
-    ) -> Result<ExportMetricsServiceResponse, Fault> {
+    pub(super) async fn send<S: Service>(&self, request: S::Request) -> Result<S::Answer, Fault> {
         let prepared = match self {
             Self::Grpc { .. } => Prepared::Message(request),
             Self::Http { .. } => {
@@ -123,13 +174,13 @@ impl Transport {
         let attempts = async {
             let mut delay = RETRY_DELAY;
             for _ in 0..RETRIES {
-                match self.attempt(&prepared).await {
+                match self.attempt::<S>(&prepared).await {
                     Err(Fault::Away(_)) => tokio::time::sleep(delay).await,
                     done => return done,
                 }
                 delay = delay.saturating_mul(2);
             }
-            self.attempt(&prepared).await
+            self.attempt::<S>(&prepared).await
         };
         let late = || Fault::Away(format!("no answer within {} s", TIMEOUT.as_secs()));
         tokio::time::timeout(TIMEOUT, attempts)
@@ -137,14 +188,17 @@ impl Transport {
             .unwrap_or_else(|_| Err(late()))
     }
 
-    async fn attempt(&self, prepared: &Prepared) -> Result<ExportMetricsServiceResponse, Fault> {
+    async fn attempt<S: Service>(
+        &self,
+        prepared: &Prepared<S::Request>,
+    ) -> Result<S::Answer, Fault> {
         match (self, prepared) {
-            (Self::Grpc { client, headers }, Prepared::Message(message)) => {
+            (Self::Grpc { channel, headers }, Prepared::Message(message)) => {
                 let mut request = tonic::Request::new(message.clone());
                 *request.metadata_mut() = headers.clone();
-                let answer = client.clone().export(request).await;
+                let answer = S::export(channel.clone(), request).await;
                 answer
-                    .map(tonic::Response::into_inner)
+                    .map(Response::into_inner)
                     .map_err(|status| of_status(&status))
             }
             (
@@ -208,10 +262,10 @@ fn of_status(status: &Status) -> Fault {
     }
 }
 
-fn of_answer(status: StatusCode, body: Bytes) -> Result<ExportMetricsServiceResponse, Fault> {
+fn of_answer<A: prost::Message + Default>(status: StatusCode, body: Bytes) -> Result<A, Fault> {
     if status.is_success() {
         // Some answer without a body, or in JSON: taken is taken.
-        return Ok(ExportMetricsServiceResponse::decode(body).unwrap_or_default());
+        return Ok(A::decode(body).unwrap_or_default());
     }
     let what = format!("HTTP {status}");
     match status {
@@ -234,7 +288,7 @@ mod tests {
         assert!(!away(Code::Unauthenticated) && !away(Code::ResourceExhausted));
         for (status, again) in [(429, true), (503, true), (400, false), (500, false)] {
             let status = StatusCode::from_u16(status).unwrap();
-            let fault = of_answer(status, Bytes::new()).unwrap_err();
+            let fault = of_answer::<ExportLogsServiceResponse>(status, Bytes::new()).unwrap_err();
             assert_eq!(matches!(fault, Fault::Away(_)), again, "{status}");
         }
     }

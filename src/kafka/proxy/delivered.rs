@@ -373,6 +373,7 @@ impl Sink for DeliveredSink<'_> {
                 bytes: Bytes::from(kept),
                 reservation,
                 examined,
+                edited: false,
             });
         }
     }

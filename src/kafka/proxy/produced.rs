@@ -169,6 +169,7 @@ impl Sink for ProducedSink<'_> {
                 bytes: Bytes::from(kept),
                 reservation,
                 examined: true,
+                edited: false,
             });
         }
         let Some((bytes, room)) = self.noted.take() else {

@@ -99,6 +99,8 @@ pub struct InjectSettings {
     pub bytes_total: usize,
     /// Processor time per second and topic for opening and packing compressed batches, those delivered included.
     pub compressed_budget: Duration,
+    /// What the observer examines of an edited batch is what is sent, with what was added: somebody shows single records.
+    pub shows_edited: bool,
 }
 
 /// How the parents of records are found.
@@ -137,6 +139,7 @@ impl Default for InjectSettings {
             frame_bytes: 4 << 20,
             bytes_total: 32 << 20,
             compressed_budget: Duration::from_millis(250),
+            shows_edited: false,
         }
     }
 }

@@ -14,9 +14,10 @@ use crate::{
     event::{
         Answer, BatchFact, BatchKind, CapturedBatch, Category, Codec, Connection, Delivered,
         DeliveredPart, DeliveredRecord, Event, EventKind, Facts, Failure, FaultClass, Identity,
-        Membership, MembershipChange, Name, Positions, Produced, ProducedPart, ProducerSequence,
-        PublishOutcome, Reservation, SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion,
-        SentRecords, SetAside, Settled, SettledPart, Side, Stamp, TopicSeen, Unanswered,
+        LateSchemas, Membership, MembershipChange, Name, Positions, Produced, ProducedPart,
+        ProducerSequence, PublishOutcome, Reservation, SchemaCount, SchemaSeen, SchemaVerdict,
+        SchemaVersion, SentRecords, SentTo, SetAside, Settled, SettledPart, Side, Stamp, TopicSeen,
+        Unanswered,
     },
     sli::{Engine, Examiner, Loss, Measure, Objective, Sink, Stage},
 };
@@ -147,12 +148,11 @@ impl Totals {
             Measure::SetAside {
                 topic,
                 group,
-                into,
-                retry,
-                ..
+                letter,
+                to,
             } => self.aside.push((
-                format!("{topic} {group} {into}"),
-                if *retry { "retry" } else { "dead" },
+                format!("{topic} {group} {}", to.topic),
+                if letter.retry { "retry" } else { "dead" },
             )),
             Measure::SchemaFailed {
                 failure, records, ..
@@ -230,6 +230,7 @@ fn said(text: &[u8]) -> Vec<SchemaCount> {
             what => seen(what, version),
         },
         records,
+        named: Vec::new(),
     };
     all.into_iter().map(count).collect()
 }
@@ -253,7 +254,7 @@ impl Examiner for ScriptedExaminer {
     }
 
     /// (group, partition, offset, retry) of records of `t`.
-    fn sent(&mut self, _: &Name, batch: &CapturedBatch, _: Codec) -> Option<SentRecords> {
+    fn sent(&mut self, _: &SentTo, batch: &CapturedBatch, _: Codec) -> Option<SentRecords> {
         if let Some(text) = batch.bytes.strip_prefix(b"schemas:") {
             return Some(SentRecords {
                 aside: Vec::new(),
@@ -267,6 +268,7 @@ impl Examiner for ScriptedExaminer {
             position,
             group: group.map(Into::into),
             category: Category::Transient,
+            ..SetAside::default()
         };
         Some(SentRecords {
             aside: all.into_iter().map(letter).collect(),
@@ -274,7 +276,7 @@ impl Examiner for ScriptedExaminer {
         })
     }
 
-    fn late(&mut self) -> Vec<(Name, Vec<SchemaCount>)> {
+    fn late(&mut self) -> Vec<LateSchemas> {
         Vec::new()
     }
 }
@@ -554,6 +556,7 @@ pub(super) fn captured(content: &impl serde::Serialize) -> CapturedBatch {
         reservation: Reservation::take(&pool, bytes.len()).unwrap(),
         bytes: Bytes::from(bytes),
         examined: true,
+        edited: false,
     }
 }
 

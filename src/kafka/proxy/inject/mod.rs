@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 pub(crate) use self::writer::descend;
@@ -36,8 +37,8 @@ use super::{
 };
 use crate::{
     event::{
-        Codec, Descent, Injection, Name, ProducedPart, ProducerSequence, Reservation, Stamp,
-        Traced, UNRESOLVED,
+        CapturedBatch, Codec, Descent, Injection, Name, ProducedPart, ProducerSequence,
+        Reservation, Stamp, Traced, UNRESOLVED,
     },
     kafka::wire::{
         batch::BatchHeader,
@@ -361,8 +362,10 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         let edited = self.records(name, partition.partition, records, &mut told);
         match edited {
             Ok(edited) => {
+                let shown = self.shown(seen.as_ref().map(|(_, seen)| &**seen), &edited);
                 let splices = request.with_records(partition, edited)?;
                 if let Some((_, seen)) = seen {
+                    seen.captured = shown.or(seen.captured.take());
                     seen.injection.records = seen.records;
                     (seen.traced, seen.descent) = (told.traced, told.descent);
                     seen.unrecorded = told.unrecorded;
@@ -381,6 +384,19 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
                 None
             }
         }
+    }
+
+    /// The batch as it is sent, where it was captured to be examined and somebody shows single records.
+    fn shown(&self, seen: Option<&ProducedPart>, edited: &[u8]) -> Option<CapturedBatch> {
+        let wanted = self.injector.settings.shows_edited;
+        let captured = seen?.captured.as_ref().filter(|_| wanted)?;
+        let reservation = self.shared.observer.reserve(edited.len())?;
+        Some(CapturedBatch {
+            bytes: Bytes::copy_from_slice(edited),
+            reservation,
+            examined: captured.examined,
+            edited: true,
+        })
     }
 
     /// Records that stay without a context; without an answer nobody will know where they are.

@@ -97,13 +97,7 @@ pub fn top_level(key: ApiKey, version: i16, body: &[u8]) -> Result<Outcome> {
         ApiKey::DESCRIBE_TOPIC_PARTITIONS => describe_topic_partitions(body, version, &mut worst)?,
         ApiKey::ADD_PARTITIONS_TO_TXN => add_partitions(body, version, &mut worst)?,
         ApiKey::LEAVE_GROUP => leave_group(body, version, &mut worst)?,
-        ApiKey::DESCRIBE_GROUPS => {
-            for group in membership::describe_groups_response(body, version)? {
-                worst.add(group.error_code);
-            }
-            // In front of everything, from version 1 on.
-            throttle(&mut open(body, key, version, 0)?, version >= 1)?
-        }
+        ApiKey::DESCRIBE_GROUPS => describe_groups(body, version, &mut worst)?,
         _ => match administration::errors(key, version, body, |code| worst.add(code))? {
             Some(throttle_ms) => throttle_ms,
             None => {
@@ -161,6 +155,17 @@ fn offset_fetch(body: &[u8], version: i16, worst: &mut Worst) -> Result<Option<i
         }
     }
     Ok(response.throttle_ms)
+}
+
+fn describe_groups(body: &[u8], version: i16, worst: &mut Worst) -> Result<Option<i32>> {
+    for group in membership::describe_groups_response(body, version)? {
+        worst.add(group.error_code);
+    }
+    // In front of everything, from version 1 on.
+    throttle(
+        &mut open(body, ApiKey::DESCRIBE_GROUPS, version, 0)?,
+        version >= 1,
+    )
 }
 
 fn leave_group(body: &[u8], version: i16, worst: &mut Worst) -> Result<Option<i32>> {
