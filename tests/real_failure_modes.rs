@@ -23,7 +23,7 @@ use kafka_protocol::records::{
 };
 use serde_json::{Value, json};
 use support::clients::{Client, Output, Running};
-use support::deadline::{poll_until, try_poll_until};
+use support::deadline::poll_until;
 use support::kafka::{Kafka, KafkaSpec, Listener, Version};
 use support::throughline::{Throughline, ThroughlineSpec};
 
@@ -79,21 +79,13 @@ impl Stage {
 
     /// What stands on the page; `None` where there is no such series.
     fn figure(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let metrics = self.sidecar.metrics();
-        let exists = metrics.select(name, labels).next().is_some();
-        exists.then(|| metrics.sum(name, labels))
+        self.sidecar.figure(name, labels)
     }
 
     /// Waits until a figure has this value, and makes sure that it does not move on from there.
     #[track_caller]
     fn settles_at(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
-        let same = |seen: Option<f64>| seen.is_some_and(|seen| seen.total_cmp(&wanted).is_eq());
-        let reached = try_poll_until(LIMIT, || same(self.figure(name, labels)).then_some(()));
-        let seen = self.figure(name, labels);
-        assert!(
-            reached.is_some() && same(seen),
-            "{name}{labels:?} is {seen:?}, wanted: {wanted}"
-        );
+        self.sidecar.settles_at(name, labels, wanted);
     }
 
     /// As [`Stage::begin`], with the name and password of a user.

@@ -140,6 +140,17 @@ impl Running {
         self.process.id()
     }
 
+    /// How many records were handed out so far.
+    pub(crate) fn read(&self) -> usize {
+        let lines = self.lines();
+        lines.iter().filter(|line| line["type"] == "record").count()
+    }
+
+    /// A named signal (`STOP`, `CONT`, ...).
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     /// Sends one command to a program that was started with `admin`, and gives its answer, errors included.
     #[track_caller]
     pub(crate) fn ask(&mut self, command: &str, limit: Duration) -> Vec<Value> {

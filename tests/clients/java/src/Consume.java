@@ -57,6 +57,10 @@ final class Consume {
         if (!offsets.isEmpty()) {
             commit(consumer, offsets);
         }
+        long pause = options.number("pause-ms", 0);
+        if (pause > 0 && records.count() > 0) {
+            Pause.milliseconds(pause);
+        }
         return records.count();
     }
 
