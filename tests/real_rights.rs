@@ -550,6 +550,10 @@ mod checks {
             "",
             "a group that may not be described"
         );
+        // It was told of both groups that are there, and asked for each once.
+        let refusals = "throughline_observer_refusals_total";
+        blind.settles_at(refusals, &[("api", "DescribeGroups")], 2.0);
+        blind.settles_at(refusals, &[("api", "Fetch")], 0.0);
         says(&blind, "lag and members (DESCRIBE on group");
         says(&blind, GROUP);
         stage.denied_once(&without(row));

@@ -27,6 +27,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const EVENTS: &str = "throughline_sli_events_total";
 const GOOD: &str = "throughline_sli_good_events_total";
 const UNKNOWN: &str = "throughline_sli_unknown_events_total";
+const FRAMED: &str = "throughline_schema_records_total";
 const FAILED: &str = "throughline_schema_failures_total";
 
 const ORDER: &str = r#"{"type":"record","name":"Order","namespace":"shop","fields":[{"name":"id","type":"string"}]}"#;
@@ -100,6 +101,10 @@ fn framed(id: i32, message: &[u8]) -> Vec<u8> {
 
 fn pair(topic: &str) -> [(&str, &str); 2] {
     [("sli", "schema"), ("topic", topic)]
+}
+
+fn framing<'a>(topic: &'a str, framing: &'a str) -> [(&'a str, &'a str); 2] {
+    [("topic", topic), ("framing", framing)]
 }
 
 fn why<'a>(topic: &'a str, reason: &'a str) -> [(&'a str, &'a str); 2] {
@@ -180,6 +185,8 @@ fn what_a_registry_does_not_confirm_is_a_failure_by_its_reason() {
         (FAILED, &why("keyed", "wrong_subject"), 1),
         ("throughline_schema_info", &[("subject", "keyed-key")], 1),
         ("throughline_schema_drift", &[("topic", "keyed")], 0),
+        (FRAMED, &framing("orders", "confluent"), 50),
+        (FRAMED, &framing("glue", "glue"), 5),
     ]);
     let metrics = stage.sidecar.metrics();
     let plain = metrics

@@ -142,8 +142,15 @@ impl Running {
 
     /// How many records were handed out so far.
     pub(crate) fn read(&self) -> usize {
-        let lines = self.lines();
-        lines.iter().filter(|line| line["type"] == "record").count()
+        self.count("record")
+    }
+
+    /// How many lines of one type were printed so far.
+    pub(crate) fn count(&self, kind: &str) -> usize {
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.process.lines_from(parsed.len());
+        parsed.extend(lines.iter().map(|line| parse(line)));
+        parsed.iter().filter(|line| line["type"] == kind).count()
     }
 
     /// A named signal (`STOP`, `CONT`, ...).

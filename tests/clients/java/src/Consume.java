@@ -19,7 +19,7 @@ final class Consume {
 
     Consume(Options options) {
         this.options = options;
-        this.commit = options.text("commit", "sync");
+        this.commit = options.has("defaults") ? "auto" : options.text("commit", "sync");
     }
 
     void run() {
