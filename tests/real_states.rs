@@ -15,9 +15,9 @@ mod support;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::clients::Output;
+use support::clients::{Output, Running};
 use support::deadline::{poll_until, try_poll_until};
-use support::kafka::{Kafka, Listener};
+use support::kafka::{self, Kafka, Listener};
 use support::metrics::Metrics;
 use support::throughline::{Throughline, ThroughlineSpec};
 
@@ -141,6 +141,80 @@ fn a_group_is_warn_stalled_stopped_rewinding_and_ok_as_its_consumers_are() {
     seen.settles_at(SECONDS, &labels, 0.0);
     assert_eq!(seen.metrics().sum(UNKNOWN, &pair), 0.0);
     quick.leave(LIMIT);
+    seen.terminate();
+}
+
+/// What a pod sees of its own members, judged over a minute: one that commits no more, one that is held, one that went back, one that is
+/// too slow, and one that keeps up.
+#[test]
+fn a_pods_view_of_its_members_is_theirs() {
+    const POD: &str = "throughline_consumer_state";
+    let kafka = Kafka::shared();
+    let at = kafka.bootstrap(Listener::Plaintext);
+    let seen = Throughline::start(ThroughlineSpec::new(&at).mode("observe"));
+    let at = seen.bootstrap();
+    let begin = |command: &str, of: &str, more: &str| {
+        let more = more.replace("GROUP", &format!("--group pod-{of}"));
+        kafka::begin(&at, command, &format!("pod-{of}"), &more)
+    };
+    let reads = |member: &Running, count: usize| {
+        poll_until("records to be read", LIMIT, || {
+            (member.read() >= count).then_some(())
+        });
+    };
+    let all = ["stalled", "stopped", "rewinding", "ok", "warn"];
+    for of in all {
+        kafka.topic(&format!("pod-{of}"), 1, "");
+        if of != "warn" {
+            kafka.run(
+                "produce",
+                &format!("pod-{of}"),
+                "--count 100 --partitions 1",
+            );
+        }
+    }
+    let behind = "GROUP --commit-records 40";
+    let mut members: Vec<Running> = all[..2]
+        .iter()
+        .map(|of| begin("consume", of, behind))
+        .collect();
+    members.iter().for_each(|member| reads(member, 100));
+    members[1].signal("STOP");
+    members.push(begin("consume", "ok", "GROUP"));
+    // As fast as it is written five times over: 20 a second of 100.
+    let flood = begin(
+        "produce",
+        "warn",
+        "--count 30000 --partitions 1 --now --delay-ms 10",
+    );
+    let slow =
+        "GROUP --pause-ms 500 --property max.poll.records=10 --property fetch.max.bytes=3000";
+    members.push(begin("consume", "warn", slow));
+    let first = begin("consume", "rewinding", "GROUP");
+    reads(&first, 100);
+    first.leave(LIMIT);
+    kafka.admin("commit --group pod-rewinding --topic pod-rewinding --partition 0 --offset 10");
+    members.push(begin("consume", "rewinding", "GROUP"));
+    for of in ["ok", "rewinding", "warn", "stopped", "stalled"] {
+        let group = format!("pod-{of}");
+        let labels = |state| [("group", group.as_str()), ("state", state)];
+        let reached = try_poll_until(LIMIT * 2, || {
+            (seen.figure(POD, &labels(of)) == Some(1.0)).then_some(())
+        });
+        let metrics = seen.metrics();
+        assert!(
+            reached.is_some(),
+            "{of}\n{}",
+            metrics.page(&labels(of)[..1])
+        );
+        let others = all.into_iter().filter(|state| *state != of);
+        let others: f64 = others.map(|state| metrics.sum(POD, &labels(state))).sum();
+        assert_eq!(others, 0.0, "{}", metrics.page(&labels(of)[..1]));
+    }
+    flood.kill();
+    for member in members {
+        member.kill();
+    }
     seen.terminate();
 }
 
