@@ -305,6 +305,11 @@ const MOVED: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "tests/real_shares.rs",
+        "every_record_counts_as_the_member_said",
+        &["throughline_share_acknowledged_records_total"],
+    ),
+    (
         "tests/real_states.rs",
         "a_group_is_warn_stalled_stopped_rewinding_and_ok_as_its_consumers_are",
         &[

@@ -19,7 +19,6 @@ use serde_json::Value;
 use support::clients::{Client, Output, Running};
 use support::deadline::poll_until;
 use support::kafka::{Kafka, KafkaSpec, Listener, Version};
-use support::metrics::Metrics;
 use support::segments::{self, Batch};
 use support::throughline::{Throughline, ThroughlineSpec};
 

@@ -185,8 +185,6 @@ fn what_a_registry_does_not_confirm_is_a_failure_by_its_reason() {
         (FAILED, &why("keyed", "wrong_subject"), 1),
         ("throughline_schema_info", &[("subject", "keyed-key")], 1),
         ("throughline_schema_drift", &[("topic", "keyed")], 0),
-        (FRAMED, &framing("orders", "confluent"), 50),
-        (FRAMED, &framing("glue", "glue"), 5),
     ]);
     let metrics = stage.sidecar.metrics();
     let plain = metrics
@@ -222,6 +220,10 @@ fn write_orders(stage: &Stage, (first, second, event): (i32, i32, i32)) {
 /// And what is not known cannot be told once the registry is gone.
 fn what_is_known_stays_known(stage: Stage, first: i32) {
     let orders = pair("orders");
+    stage.sidecar.shows(&[
+        (FRAMED, &framing("orders", "confluent"), 50),
+        (FRAMED, &framing("glue", "glue"), 5),
+    ]);
     let Stage {
         _kafka,
         registry,
