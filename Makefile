@@ -4,6 +4,7 @@
 CARGO ?= cargo
 DEMO_ARGS ?=
 FUZZ_CASES ?= 1000000
+HEALTHY_SECONDS ?= 1800
 
 .PHONY: help demo test check bench fuzz acceptance tools
 
@@ -41,7 +42,7 @@ fuzz:
 	@scripts/tools.sh build
 	THROUGHLINE_FUZZ_CASES=$(FUZZ_CASES) $(CARGO) test --profile fuzz --test wire_mutation --test proxy_mutation -- --nocapture
 
-## acceptance  what takes long: fuzz, licences, a minute of demo, every test again on optimized code, traces in a real Jaeger, an observer over 10,000 partitions; before an issue is resolved
+## acceptance  what takes long: fuzz, licences, a minute of demo, every test again on optimized code, traces in a real Jaeger, an observer over 10,000 partitions, half an hour in which nothing may be raised (HEALTHY_SECONDS=1800); before an issue is resolved
 acceptance: fuzz
 	@scripts/tools.sh brokers clients
 	scripts/deny.sh
@@ -49,6 +50,7 @@ acceptance: fuzz
 	THROUGHLINE_FILTER_IDS=10000000 THROUGHLINE_TREE_EVENTS=1000 $(CARGO) test --profile fuzz --no-fail-fast
 	$(CARGO) test --profile fuzz --test real_jaeger -- --ignored
 	$(CARGO) test --profile fuzz --test real_observer -- --ignored --nocapture
+	THROUGHLINE_HEALTHY_SECONDS=$(HEALTHY_SECONDS) $(CARGO) test --profile fuzz --test real_healthy -- --nocapture
 
 ## tools       install what the other targets need, without running them
 tools:

@@ -17,9 +17,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use support::clients::{Client, Output, Running};
-use support::deadline::{poll_until, try_poll_until};
+use support::deadline::poll_until;
 use support::kafka::{Kafka, KafkaSpec, Listener, Version};
-use support::metrics::Metrics;
 use support::segments::{self, Batch};
 use support::throughline::{Throughline, ThroughlineSpec};
 
@@ -91,39 +90,8 @@ impl Stage {
     /// Waits until a figure has this value, and makes sure that it does not move on from there.
     #[track_caller]
     fn settles_at(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
-        settles_at(&self.sidecar, name, labels, wanted);
+        self.sidecar.settles_at(name, labels, wanted);
     }
-}
-
-#[track_caller]
-fn settles_at(sidecar: &Throughline, name: &str, labels: &[(&str, &str)], wanted: f64) {
-    let figure = || {
-        let metrics = sidecar.metrics();
-        let exists = metrics.select(name, labels).next().is_some();
-        exists.then(|| metrics.sum(name, labels))
-    };
-    let same = |seen: Option<f64>| seen.is_some_and(|seen| seen.total_cmp(&wanted).is_eq());
-    let reached = try_poll_until(LIMIT, || same(figure()).then_some(()));
-    let seen = figure();
-    assert!(
-        reached.is_some() && same(seen),
-        "{name}{labels:?} is {seen:?}, the clients say {wanted}\n{}",
-        page(&sidecar.metrics(), labels)
-    );
-}
-
-/// Every sample that carries the first of these labels, for messages.
-fn page(metrics: &Metrics, labels: &[(&str, &str)]) -> String {
-    let about = &labels[..labels.len().min(1)];
-    let carries = |labels: &BTreeMap<String, String>| {
-        let mut all = about.iter();
-        all.all(|(name, value)| labels.get(*name).is_some_and(|held| held == value))
-    };
-    let samples = metrics.samples.iter();
-    let lines = samples
-        .filter(|sample| carries(&sample.labels) && !sample.name.ends_with("_bucket"))
-        .map(|sample| format!("{}{:?} {}", sample.name, sample.labels, sample.value));
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn sum<'a>(batches: impl IntoIterator<Item = &'a Batch>, of: fn(&Batch) -> u64) -> f64 {
@@ -309,19 +277,9 @@ fn refusals_for_want_of_rights() {
         ("topic", "guarded"),
         ("error", "TOPIC_AUTHORIZATION_FAILED"),
     ];
-    settles_at(
-        &sidecar,
-        "throughline_produce_failures_total",
-        &failure,
-        3.0,
-    );
+    sidecar.settles_at("throughline_produce_failures_total", &failure, 3.0);
     let resource = [("api", "Produce"), ("resource", "topic")];
-    settles_at(
-        &sidecar,
-        "throughline_authorization_failures_total",
-        &resource,
-        3.0,
-    );
+    sidecar.settles_at("throughline_authorization_failures_total", &resource, 3.0);
     sidecar.terminate();
 }
 
@@ -380,27 +338,22 @@ fn from_zero(sidecar: &Throughline, topic: &str, group: &str) {
         "throughline_sli_events_total",
         "throughline_sli_good_events_total",
     ] {
-        settles_at(sidecar, name, &labels, 0.0);
+        sidecar.settles_at(name, &labels, 0.0);
     }
     let publish = [("topic", topic), ("sli", "publish")];
     for name in [
         "throughline_sli_events_total",
         "throughline_sli_good_events_total",
     ] {
-        settles_at(sidecar, name, &publish, 0.0);
+        sidecar.settles_at(name, &publish, 0.0);
     }
     for name in [
         "throughline_produced_records_total",
         "throughline_delivered_records_total",
     ] {
-        settles_at(sidecar, name, &[("topic", topic)], 0.0);
+        sidecar.settles_at(name, &[("topic", topic)], 0.0);
     }
-    settles_at(
-        sidecar,
-        "throughline_commits_total",
-        &[("group", group)],
-        0.0,
-    );
+    sidecar.settles_at("throughline_commits_total", &[("group", group)], 0.0);
 }
 
 /// Lag in records and seconds of a consumer that reads on and stops committing.
@@ -518,7 +471,7 @@ fn a_healthy_run_with_default_settings() {
         judged,
         COUNT as f64,
         "latency: {}",
-        page(&metrics, &latency)
+        metrics.page(&latency[..1])
     );
     // The first record of a cold JVM is late before it is sent; the client knows of each such record.
     let bad = judged - metrics.sum("throughline_sli_good_events_total", &latency);
@@ -535,7 +488,7 @@ fn a_healthy_run_with_default_settings() {
     let nameless = [read[0], read[1], ("reason", "no_identity")];
     assert_eq!(metrics.sum(family, &nameless), COUNT as f64);
     let unknown = metrics.sum(family, &[]) - settling - COUNT as f64;
-    assert_eq!(unknown, 0.0, "unknown: {}", page(&metrics, &[]));
+    assert_eq!(unknown, 0.0, "unknown: {}", metrics.page(&[]));
     stage.sidecar.terminate();
 }
 

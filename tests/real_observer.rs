@@ -425,6 +425,8 @@ fn compaction_leaves_holes_that_are_no_records() {
 fn a_killed_broker_is_down_and_its_partitions_are_short_of_replicas() {
     let mut kafka = Kafka::start(KafkaSpec::new(Version::V4_4_0).brokers(3));
     kafka.create_topic("spread", 6);
+    // Each broker holds one of these, and no other does.
+    topic(&kafka, "lone", 3, "");
     client(&kafka, "produce", "spread", "--count 60 --partitions 6");
     for partition in 0..6 {
         kafka.admin(&format!(
@@ -448,7 +450,7 @@ fn a_killed_broker_is_down_and_its_partitions_are_short_of_replicas() {
     });
     // What the others lead now is known again.
     becomes(&seen, RECORDS, &labels, 36.0);
-    becomes(&seen, "throughline_offline_partitions", &[], 0.0);
+    becomes(&seen, "throughline_offline_partitions", &[], 1.0);
     let pair = [("sli", "broker")];
     let metrics = looks(&seen, 3.0);
     let bad = metrics.sum(EVENTS, &pair) - metrics.sum(GOOD, &pair);
@@ -456,6 +458,7 @@ fn a_killed_broker_is_down_and_its_partitions_are_short_of_replicas() {
     kafka.restart(2);
     becomes(&seen, "throughline_broker_up", &[("broker", "2")], 1.0);
     becomes(&seen, "throughline_under_replicated_partitions", &[], 0.0);
+    becomes(&seen, "throughline_offline_partitions", &[], 0.0);
     seen.terminate();
 }
 

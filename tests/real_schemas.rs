@@ -27,6 +27,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const EVENTS: &str = "throughline_sli_events_total";
 const GOOD: &str = "throughline_sli_good_events_total";
 const UNKNOWN: &str = "throughline_sli_unknown_events_total";
+const FRAMED: &str = "throughline_schema_records_total";
 const FAILED: &str = "throughline_schema_failures_total";
 
 const ORDER: &str = r#"{"type":"record","name":"Order","namespace":"shop","fields":[{"name":"id","type":"string"}]}"#;
@@ -100,6 +101,10 @@ fn framed(id: i32, message: &[u8]) -> Vec<u8> {
 
 fn pair(topic: &str) -> [(&str, &str); 2] {
     [("sli", "schema"), ("topic", topic)]
+}
+
+fn framing<'a>(topic: &'a str, framing: &'a str) -> [(&'a str, &'a str); 2] {
+    [("topic", topic), ("framing", framing)]
 }
 
 fn why<'a>(topic: &'a str, reason: &'a str) -> [(&'a str, &'a str); 2] {
@@ -219,6 +224,10 @@ fn write_keys(stage: &Stage, key: i32, event: i32) {
 /// And what is not known cannot be told once the registry is gone.
 fn what_is_known_stays_known(stage: Stage, first: i32) {
     let orders = pair("orders");
+    stage.sidecar.shows(&[
+        (FRAMED, &framing("orders", "confluent"), 50),
+        (FRAMED, &framing("glue", "glue"), 5),
+    ]);
     let Stage {
         _kafka,
         registry,

@@ -313,7 +313,7 @@ families! {
     GroupPartitionLagRecords "throughline_group_partition_lag_records" Gauge Records Observer ["topic" "group" "partition"] Latency
         "Lag in records by partition; only with metrics.partitions";
     GroupState "throughline_group_state" Gauge One Observer ["group" "state"] Latency
-        "1 for the state the group is in, 0 for the others: ok, warn, rewinding, stalled, stopped, abandoned";
+        "1 for the state the group is in (of a folded name: each that one of its groups is in), 0 for the others: ok, warn, rewinding, stalled, stopped, abandoned";
     GroupMembers "throughline_group_members" Gauge One Observer ["group"] Latency
         "Members of the group";
     GroupCommitInterval "throughline_group_commit_interval_seconds" Gauge Seconds Observer ["group"] Latency
@@ -325,7 +325,7 @@ families! {
     ReplayEstimate "throughline_replay_estimate_seconds" Gauge Seconds Observer ["topic" "group" "bound"] Latency
         "Time for the group to go through all that is retained, at its best (low), usual (likely) and worst (high) measured rate";
     PartitionSkew "throughline_partition_skew_ratio" Gauge Ratio Observer ["topic"] Latency
-        "Records written to the busiest partition against the mean, last five minutes; absent under ten per partition";
+        "Records written to the busiest partition against the mean, last five minutes at most; absent under ten per partition";
     RetentionUsed "throughline_retention_used_ratio" Gauge Ratio Observer ["topic"] Latency
         "Share of what is retained that the slowest live group has not read, its worst partition";
     LogDirUsed "throughline_log_dir_used_ratio" Gauge Ratio Observer ["broker"] Latency

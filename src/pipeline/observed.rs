@@ -3,7 +3,10 @@
 //! Here beside the sidecar's worker because both write through one recorder, one set of folded names and one snapshot. Must
 //! not decide what a figure means.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tokio::time::Instant;
 
@@ -242,14 +245,14 @@ impl Observed {
     }
 
     fn groups(&mut self, view: &ClusterView) {
-        let mut states: BTreeMap<Name, GroupState> = BTreeMap::new();
+        // A group that nobody wants any more must not hide another one of the same label that stands still.
+        let mut states: BTreeMap<Name, BTreeSet<GroupState>> = BTreeMap::new();
         let mut members: BTreeMap<Name, u64> = BTreeMap::new();
         let mut intervals: BTreeMap<Name, f64> = BTreeMap::new();
         for group in &view.groups {
             let name = self.names.label(&group.group);
             if let Some(state) = group.state {
-                let worst = states.entry(name.clone()).or_insert(state);
-                *worst = state.max(*worst);
+                states.entry(name.clone()).or_default().insert(state);
             }
             if let Some(count) = group.members {
                 let sum = members.entry(name.clone()).or_default();
@@ -260,9 +263,9 @@ impl Observed {
                 *longest = longest.max(interval);
             }
         }
-        let is = |held: &GroupState, state: GroupState| f64::from(u8::from(*held == state));
         let all = states.iter().flat_map(|(group, held)| {
-            GroupState::ALL.map(|state| ([&**group, state.as_str()], is(held, state)))
+            let is = |state| f64::from(u8::from(held.contains(&state)));
+            GroupState::ALL.map(|state| ([&**group, state.as_str()], is(state)))
         });
         self.recorder.replace(Id::GroupState, all);
         let members = members.iter().map(|(g, n)| ([&**g], count(*n)));
@@ -320,6 +323,8 @@ impl Observed {
             Id::GroupPartitionLagRecords,
             Id::GroupState,
             Id::GroupMembers,
+            Id::GroupCommitInterval,
+            Id::ReplayEstimate,
             Id::PartitionSkew,
             Id::RetentionUsed,
             Id::LogDirUsed,
@@ -415,4 +420,124 @@ fn count(value: u64) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
     let value = value as f64;
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::Regex;
+
+    use super::*;
+    use crate::{
+        metrics,
+        sli::cluster::{self, GroupView as Group},
+    };
+
+    fn shown(view: &ClusterView) -> (Arc<Metrics>, Observed) {
+        let metrics = Metrics::new(&metrics::Settings {
+            max_series: 1_000,
+            latency_bounds: vec![1.0],
+            push: false,
+        });
+        let metrics = Arc::new(metrics.unwrap());
+        let fold = Fold {
+            pattern: Regex::new("^console-").unwrap(),
+            label: "console".into(),
+        };
+        let beside = Shown {
+            partitions: false,
+            exporter: false,
+        };
+        let mut observed = Observed::new(&metrics, vec![fold], beside, Instant::now());
+        let snapshot = ClusterSnapshot {
+            at: Stamp::now(),
+            brokers: Vec::new(),
+            topics: Vec::new(),
+            groups: Vec::new(),
+        };
+        observed.show(&snapshot, view, &BTreeMap::new(), 0.1, Vec::new());
+        (metrics, observed)
+    }
+
+    fn group(name: &str, state: GroupState) -> Group {
+        Group {
+            group: name.into(),
+            state: Some(state),
+            members: Some(1),
+            commit_interval_seconds: Some(5.0),
+        }
+    }
+
+    /// Labels of every series of a family that is not 0.
+    fn raised(metrics: &Metrics, name: &str) -> Vec<String> {
+        let gathered = metrics.gather();
+        let of = gathered.iter().filter(|(family, _)| family.name == name);
+        let series = of.flat_map(|(_, series)| series.get_metric());
+        let raised = series.filter(|one| one.get_gauge().get_value() > 0.0);
+        let text = |one: &metrics::proto::Metric| {
+            let labels = one.get_label().iter().filter(|l| l.name() != "cluster");
+            labels.map(|l| l.value()).collect::<Vec<_>>().join(" ")
+        };
+        let mut raised: Vec<String> = raised.map(text).collect();
+        raised.sort();
+        raised
+    }
+
+    #[test]
+    fn a_folded_name_shows_the_state_of_each_of_its_groups() {
+        let view = ClusterView {
+            groups: vec![
+                group("console-1", GroupState::Abandoned),
+                group("console-2", GroupState::Stalled),
+                group("billing", GroupState::Ok),
+            ],
+            ..ClusterView::default()
+        };
+        let (metrics, _) = shown(&view);
+        let name = "throughline_group_state";
+        let wanted = ["billing ok", "console abandoned", "console stalled"];
+        assert_eq!(raised(&metrics, name), wanted);
+    }
+
+    #[test]
+    fn nothing_is_known_of_groups_while_no_broker_answers() {
+        let topic = GroupTopicView {
+            group: "billing".into(),
+            topic: "orders".into(),
+            lag_records: 3,
+            lag_seconds_lower: 2.0,
+            lag_seconds_upper: Some(2.0),
+            drain_seconds: Some(1.0),
+            loss_seconds: Some(9.0),
+            replay: Some(Replay {
+                low: 1.0,
+                likely: 2.0,
+                high: 3.0,
+            }),
+            newly_lost: 0,
+            partitions: Vec::new(),
+        };
+        let view = ClusterView {
+            groups: vec![group("billing", GroupState::Warn)],
+            group_topics: vec![topic],
+            topics: vec![cluster::TopicView {
+                topic: "orders".into(),
+                skew: Some(1.0),
+                retention_used: Some(0.1),
+            }],
+            ..ClusterView::default()
+        };
+        let (metrics, mut observed) = shown(&view);
+        let about = |name: &str| name.contains("_group_") || name.contains("_replay_");
+        let gauges = |metrics: &Metrics| {
+            let gathered = metrics.gather();
+            let of = gathered.iter().filter(|(family, series)| {
+                let gauge = family.kind == metrics::Kind::Gauge;
+                gauge && about(family.name) && !series.get_metric().is_empty()
+            });
+            of.map(|(family, _)| family.name).collect::<Vec<_>>()
+        };
+        assert_eq!(gauges(&metrics).len(), 9, "{:?}", gauges(&metrics));
+        observed.dark(Stamp::now(), &["1".into()]);
+        assert_eq!(gauges(&metrics), [""; 0]);
+    }
 }

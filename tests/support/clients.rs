@@ -140,6 +140,24 @@ impl Running {
         self.process.id()
     }
 
+    /// How many records were handed out so far.
+    pub(crate) fn read(&self) -> usize {
+        self.count("record")
+    }
+
+    /// How many lines of one type were printed so far.
+    pub(crate) fn count(&self, kind: &str) -> usize {
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.process.lines_from(parsed.len());
+        parsed.extend(lines.iter().map(|line| parse(line)));
+        parsed.iter().filter(|line| line["type"] == kind).count()
+    }
+
+    /// A named signal (`STOP`, `CONT`, ...).
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     /// Sends one command to a program that was started with `admin`, and gives its answer, errors included.
     #[track_caller]
     pub(crate) fn ask(&mut self, command: &str, limit: Duration) -> Vec<Value> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::cache::{self, Jar};
 use super::certificates::Certificates;
-use super::clients::{Client, Running};
+use super::clients::{Client, Output, RUN_LIMIT, Running};
 use super::process::Process;
 use super::{ports, properties};
 
@@ -309,6 +309,38 @@ impl Kafka {
         Self::start(KafkaSpec::new(version))
     }
 
+    /// One broker of the newest version for all tests of a file that run at the same time.
+    #[track_caller]
+    pub(crate) fn shared() -> Arc<Self> {
+        static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
+        let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
+        held.upgrade().unwrap_or_else(|| {
+            let kafka = Arc::new(Self::single(Version::V4_4_0));
+            *held = Arc::downgrade(&kafka);
+            kafka
+        })
+    }
+
+    /// A topic with one replica and these further arguments of `create-topic`.
+    #[track_caller]
+    pub(crate) fn topic(&self, topic: &str, partitions: u32, more: &str) {
+        self.admin(&format!(
+            "create-topic --topic {topic} --partitions {partitions} --replication 1 {more}"
+        ));
+    }
+
+    /// Starts the Java client against the plaintext listener.
+    #[track_caller]
+    pub(crate) fn begin(&self, command: &str, topic: &str, more: &str) -> Running {
+        begin(&self.bootstrap(Listener::Plaintext), command, topic, more)
+    }
+
+    /// As [`Kafka::begin`], to the program's end, which must be without an error.
+    #[track_caller]
+    pub(crate) fn run(&self, command: &str, topic: &str, more: &str) -> Output {
+        run(&self.bootstrap(Listener::Plaintext), command, topic, more)
+    }
+
     /// All brokers of a listener as a bootstrap list.
     #[track_caller]
     pub(crate) fn bootstrap(&self, listener: Listener) -> String {
@@ -492,6 +524,23 @@ impl Kafka {
     fn java(&self) -> Command {
         java(&self.libs, self.directory.path())
     }
+}
+
+/// Starts the Java client of the newest version; `more` is split at blanks.
+#[track_caller]
+pub(crate) fn begin(bootstrap: &str, command: &str, topic: &str, more: &str) -> Running {
+    let line = format!("{command} --bootstrap {bootstrap} --topic {topic} {more}");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    Client::Java.start(&words)
+}
+
+/// As [`begin`], to the program's end, which must be without an error.
+#[track_caller]
+pub(crate) fn run(bootstrap: &str, command: &str, topic: &str, more: &str) -> Output {
+    let output = begin(bootstrap, command, topic, more).finish(RUN_LIMIT);
+    let errors: Vec<_> = output.of_type("error").collect();
+    assert!(errors.is_empty(), "{command} {topic} {more}: {errors:?}");
+    output
 }
 
 fn java(libs: &Path, root: &Path) -> Command {

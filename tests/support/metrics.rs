@@ -47,6 +47,19 @@ impl Metrics {
         })
     }
 
+    /// Every sample that carries these labels, buckets apart, for messages.
+    pub(crate) fn page(&self, labels: &[(&str, &str)]) -> String {
+        let carries = |sample: &&Sample| {
+            let mut all = labels.iter();
+            all.all(|(name, value)| sample.labels.get(*name).is_some_and(|held| held == value))
+        };
+        let samples = self.samples.iter().filter(carries);
+        let lines = samples
+            .filter(|sample| !sample.name.ends_with("_bucket"))
+            .map(|sample| format!("{}{:?} {}", sample.name, sample.labels, sample.value));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Whether there is a sample of this name at all.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.samples.iter().any(|sample| sample.name == name)

@@ -155,6 +155,28 @@ impl Throughline {
         assert!(reached.is_some(), "wanted, then seen:\n{wrong}");
     }
 
+    /// What stands on the page, the series that carry these labels together; `None` where there is none.
+    #[track_caller]
+    pub(crate) fn figure(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let metrics = self.metrics();
+        let exists = metrics.select(name, labels).next().is_some();
+        exists.then(|| metrics.sum(name, labels))
+    }
+
+    /// Waits until a figure has this value, and makes sure that it does not move on from there.
+    #[track_caller]
+    pub(crate) fn settles_at(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
+        let same = |seen: Option<f64>| seen.is_some_and(|seen| seen.total_cmp(&wanted).is_eq());
+        let figure = || self.figure(name, labels);
+        let reached = try_poll_until(FIGURES_LIMIT, || same(figure()).then_some(()));
+        let seen = figure();
+        assert!(
+            reached.is_some() && same(seen),
+            "{name}{labels:?} is {seen:?}, wanted: {wanted}\n{}",
+            self.metrics().page(labels.get(..1).unwrap_or_default())
+        );
+    }
+
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub(crate) fn start(spec: ThroughlineSpec) -> Self {

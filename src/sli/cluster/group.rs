@@ -28,11 +28,28 @@ struct Rates {
     best: f64,
 }
 
+/// How one group works in one topic.
+#[derive(Debug, Default)]
+struct Work {
+    /// Since when it has been at it: it moved, had nothing to do, or nobody to do it. `None` = not seen yet.
+    since: Option<u64>,
+    rates: Option<Rates>,
+}
+
+/// What one look saw of a group's work in a topic, all partitions together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Step {
+    /// Offsets it moved on.
+    pub(super) by: u64,
+    /// Whether there was more to do.
+    pub(super) behind: bool,
+}
+
 /// What is remembered of a group. Times are ms since the observer began.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) pairs: HashMap<(Name, i32), Pair>,
-    rates: HashMap<Name, Rates>,
+    work: HashMap<Name, Work>,
     /// When it last had members, or moved, or could not be asked.
     lively_at: u64,
     /// When it last moved while there was something to read.
@@ -90,22 +107,32 @@ impl Group {
         LAG_THRESHOLD.max(habit.unwrap_or_default().saturating_mul(INTERVALS))
     }
 
-    /// Takes a rate that was measured while there was a backlog, offsets per second.
-    pub(super) fn worked(&mut self, topic: &Name, rate: f64) {
-        let fresh = Rates {
-            worst: rate,
-            usual: rate,
-            best: rate,
-        };
-        let known = self.rates.entry(topic.clone()).or_insert(fresh);
-        known.worst = known.worst.min(rate);
-        known.best = known.best.max(rate);
-        known.usual += WEIGHT * (rate - known.usual);
+    /// Takes a look at its work in a topic. A rate is measured from step to step while there is a backlog: not over a time
+    /// without members, nor over one in which it stood still for as long as makes a group stalled.
+    pub(super) fn worked(&mut self, topic: &Name, now: u64, step: Step, members: Option<u32>) {
+        let rest = u64::try_from(self.threshold().as_millis()).unwrap_or(u64::MAX);
+        let work = self.work.entry(topic.clone()).or_default();
+        let since = work.since.unwrap_or(now);
+        let took = now.saturating_sub(since);
+        if step.behind && step.by > 0 && (1..rest).contains(&took) {
+            let rate = float(step.by) * 1e3 / float(took);
+            let fresh = Rates {
+                worst: rate,
+                usual: rate,
+                best: rate,
+            };
+            let known = work.rates.get_or_insert(fresh);
+            known.worst = known.worst.min(rate);
+            known.best = known.best.max(rate);
+            known.usual += WEIGHT * (rate - known.usual);
+        }
+        let rests = step.by > 0 || !step.behind || members == Some(0);
+        work.since = Some(if rests { now } else { since });
     }
 
     /// How long `retained` offsets of a topic would take it.
     pub(super) fn replay(&self, topic: &Name, retained: u64) -> Option<Replay> {
-        let rates = self.rates.get(topic)?;
+        let rates = self.work.get(topic)?.rates?;
         let all = float(retained);
         Some(Replay {
             low: all / rates.best,
@@ -118,7 +145,7 @@ impl Group {
     pub(super) fn sweep(&mut self, round: u64) {
         self.pairs.retain(|_, pair| pair.round == round);
         let pairs = &self.pairs;
-        self.rates
+        self.work
             .retain(|topic, _| pairs.keys().any(|(name, _)| name == topic));
     }
 }

@@ -39,6 +39,11 @@ impl Ends {
         }
     }
 
+    /// When the oldest end that is kept was seen: the first of all, or one from before the window.
+    pub(super) fn began(&self) -> Option<u64> {
+        self.changes.front().map(|(at, _)| *at)
+    }
+
     /// The end as it was at `at` or before; `None` where that was not seen.
     pub(super) fn at(&self, at: u64) -> Option<i64> {
         let mut known = self.changes.iter().rev();

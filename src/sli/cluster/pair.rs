@@ -166,15 +166,6 @@ pub(super) struct Pair {
     pub(super) round: u64,
 }
 
-/// What one look changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Move {
-    /// Offsets it moved on.
-    pub(super) by: u64,
-    /// In which time, ms: since it moved last, or fell behind.
-    pub(super) within: u64,
-}
-
 impl Pair {
     pub(super) fn new(now: u64, committed: i64, start: Option<i64>) -> Self {
         Self {
@@ -190,10 +181,9 @@ impl Pair {
         }
     }
 
-    /// Takes where the group stands now.
-    pub(super) fn stand(&mut self, now: u64, committed: i64) -> Move {
+    /// Takes where the group stands now; how many offsets it moved on.
+    pub(super) fn stand(&mut self, now: u64, committed: i64) -> u64 {
         let was = std::mem::replace(&mut self.committed, committed);
-        let since = self.moved_at.max(self.behind_since.unwrap_or(now));
         if committed > was {
             self.moved_at = now;
         } else if committed < was {
@@ -204,10 +194,7 @@ impl Pair {
         if self.high.is_some_and(|high| committed >= high) {
             self.high = None;
         }
-        Move {
-            by: u64::try_from(committed.saturating_sub(was)).unwrap_or(0),
-            within: now.saturating_sub(since),
-        }
+        u64::try_from(committed.saturating_sub(was)).unwrap_or(0)
     }
 
     /// The highest offset it was ever seen to have committed.

@@ -392,6 +392,61 @@ fn positions_that_are_not_told_are_unknown_and_gone_from_the_view() {
 }
 
 #[test]
+fn a_time_without_members_or_movement_is_no_rate() {
+    let mut stage = Stage::new();
+    let backlog: Vec<(i64, i64)> = (0..10_000).map(|o| (o, o)).collect();
+    stage.look(0, 0, 10_000, &backlog);
+    let replay = |view: &ClusterView| view.group_topics[0].replay;
+    let view = stage.look(10, 1_000, 10_000, &backlog);
+    let measured = replay(&view).unwrap();
+    assert_eq!((measured.low, measured.high), (100.0, 100.0));
+    // Its members go, and others come.
+    stage.members = Some(0);
+    stage.look(20, 1_000, 10_000, &backlog);
+    stage.members = Some(1);
+    let view = stage.look(30, 2_000, 10_000, &backlog);
+    assert_eq!(replay(&view), Some(measured));
+    // It stands still for longer than makes it stalled.
+    let view = stage.look(200, 2_100, 10_000, &backlog);
+    assert_eq!(replay(&view), Some(measured));
+    let view = stage.look(210, 2_600, 10_000, &backlog);
+    assert_eq!(replay(&view).unwrap().high, 200.0);
+    // What came after it had read everything is measured from when it came.
+    stage.look(220, 10_000, 10_000, &[]);
+    stage.look(500, 10_000, 10_000, &[]);
+    let late: Vec<(i64, i64)> = (10_000..12_000).map(|o| (o, 505_000)).collect();
+    let view = stage.look(510, 11_000, 12_000, &late);
+    assert_eq!(replay(&view).unwrap().high, 240.0);
+}
+
+#[test]
+fn skew_is_over_what_was_seen_of_every_partition() {
+    let mut stage = Stage::new();
+    let skew = |view: &ClusterView| view.topics[0].skew;
+    let mut look = |second: u64, ends: &[i64]| {
+        let mut snapshot = stage.snapshot(second, None, 0, 0);
+        let one = snapshot.topics[0].partitions[0].clone();
+        let partitions = ends.iter().zip(0..).map(|(end, partition)| PartitionSeen {
+            partition,
+            stable: Some(*end),
+            end: Some(*end),
+            ..one.clone()
+        });
+        snapshot.topics[0].partitions = partitions.collect();
+        stage.watched.wanted(&snapshot);
+        skew(&stage.watched.take(&snapshot, &[], &mut stage.sums))
+    };
+    assert_eq!(look(0, &[500, 0]), None, "nothing was seen to be written");
+    assert_eq!(look(10, &[505, 5]), None, "too few");
+    assert_eq!(look(20, &[530, 10]), Some(1.5));
+    // A partition more: what came before it was there says nothing of how the three are used.
+    assert_eq!(look(30, &[600, 10, 7]), None);
+    assert_eq!(look(40, &[610, 20, 17]), Some(1.0));
+    // Five minutes on, only the last five count.
+    assert_eq!(look(335, &[700, 20, 17]), Some(2.5));
+}
+
+#[test]
 fn rates_are_measured_while_there_is_a_backlog() {
     let mut stage = Stage::new();
     let backlog: Vec<(i64, i64)> = (0..10_000).map(|o| (o, o)).collect();

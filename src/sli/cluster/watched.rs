@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     first::{FIRST_RECORDS_MAX, Firsts, Found, Wanted},
-    group::Group,
+    group::{Group, Step},
     history::Ends,
     judge::{self, Verdict},
     pair::{Behind, Pair, behind, float},
@@ -31,7 +31,7 @@ use crate::{
 pub const PAIRS_MAX: usize = 250_000;
 /// Between two looks at retention.
 const RETENTION_EVERY: u64 = 60_000;
-/// Over which time partitions are compared, ms.
+/// Over which time partitions are compared at most, ms.
 const SKEW_WINDOW: u64 = 300_000;
 /// Records per partition under which a comparison says nothing.
 const SKEW_RECORDS_MIN: u64 = 10;
@@ -107,7 +107,7 @@ struct Row {
     view: GroupTopicView,
     tallied: Tallied,
     retained: u64,
-    rate: f64,
+    step: Step,
 }
 
 impl Row {
@@ -127,7 +127,7 @@ impl Row {
             },
             tallied: Tallied::default(),
             retained: 0,
-            rate: 0.0,
+            step: Step::default(),
         }
     }
 
@@ -408,6 +408,7 @@ impl Watched {
             }
         }
         let abandoned = group.is_abandoned(now, self.settings.abandoned_after);
+        let members = seen.members.filter(|_| !seen.simple);
         let view = GroupView {
             group: seen.name.clone(),
             state: if abandoned {
@@ -424,8 +425,8 @@ impl Watched {
                 row.tallied = Tallied::default();
                 row.view.newly_lost = 0;
             }
-            if row.rate > 0.0 {
-                group.worked(&row.view.topic, row.rate);
+            if !row.view.partitions.is_empty() {
+                group.worked(&row.view.topic, now, row.step, members);
             }
             row.view.replay = group.replay(&row.view.topic, row.retained);
         }
@@ -475,7 +476,7 @@ impl Watched {
                 .entry(key.clone())
                 .or_insert_with(|| Pair::new(now, *committed, Some(place.start)));
             pair.round = self.round;
-            let step = pair.stand(now, *committed);
+            let by = pair.stand(now, *committed);
             let position = place.start.max(*committed);
             let ends = self.topics.get(&key.0).and_then(|t| t.ends.get(&key.1));
             let seen_for = ends.map_or(0, |ends| ends.age(position, now));
@@ -483,10 +484,9 @@ impl Watched {
             let behind = behind(position, place.end, first, seen_for, at.wall_ms);
             let behind = behind.at_most(seen.unsettled.get(at_position).copied());
             pair.trail(now, &behind);
-            if step.by > 0 && behind.records > 0 && step.within > 0 {
-                row.rate += float(step.by) * 1e3 / float(step.within);
-            }
-            moved |= step.by > 0;
+            row.step.by = row.step.by.saturating_add(by);
+            row.step.behind |= behind.records > 0;
+            moved |= by > 0;
             lags |= behind.records > 0;
             worst = worst.max(pair.state(now, &behind, members, threshold));
             row.tallied.lag.add(judge::lag(&behind, threshold));
@@ -566,7 +566,11 @@ impl Watched {
     /// The busiest partition against the mean.
     fn skew(&self, now: u64, topic: &TopicSeen) -> Option<f64> {
         let known = self.topics.get(&topic.name)?;
-        let then = now.checked_sub(SKEW_WINDOW)?;
+        // One stretch for all of them: since the youngest was first seen, where that is less than the window.
+        let mut then = now.saturating_sub(SKEW_WINDOW);
+        for partition in &topic.partitions {
+            then = then.max(known.ends.get(&partition.partition)?.began()?);
+        }
         let (mut sum, mut most, mut count) = (0u64, 0u64, 0u64);
         for partition in &topic.partitions {
             let before = known.ends.get(&partition.partition)?.at(then)?;

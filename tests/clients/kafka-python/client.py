@@ -119,12 +119,15 @@ def consume(arguments):
     values |= {
         "group_id": arguments.group,
         "auto_offset_reset": "earliest",
-        "enable_auto_commit": arguments.commit == "auto",
-        "auto_commit_interval_ms": 500,
-        "session_timeout_ms": arguments.session_timeout_ms,
-        "heartbeat_interval_ms": max(arguments.session_timeout_ms // 10, 50),
-        "isolation_level": arguments.isolation or "read_uncommitted",
     }
+    if not arguments.defaults:
+        values |= {
+            "enable_auto_commit": arguments.commit == "auto",
+            "auto_commit_interval_ms": 500,
+            "session_timeout_ms": arguments.session_timeout_ms,
+            "heartbeat_interval_ms": max(arguments.session_timeout_ms // 10, 50),
+            "isolation_level": arguments.isolation or "read_uncommitted",
+        }
     leave = tool.Leave()
     consumer = KafkaConsumer(**values)
     consumer.subscribe([arguments.topic], listener=Rebalances(arguments.member))
@@ -150,7 +153,7 @@ def step(consumer, arguments):
         for message in messages:
             show(message)
         offsets[partition] = OffsetAndMetadata(messages[-1].offset + 1, "", -1)
-    if offsets:
+    if offsets and not arguments.defaults:
         commit(consumer, arguments.commit, offsets)
     return sum(len(messages) for messages in batches.values())
 

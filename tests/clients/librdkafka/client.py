@@ -89,15 +89,18 @@ def consume(arguments):
     values |= {
         "group.id": arguments.group,
         "auto.offset.reset": "earliest",
-        "enable.auto.commit": arguments.commit == "auto",
-        "auto.commit.interval.ms": 500,
-        "isolation.level": arguments.isolation or "read_uncommitted",
         "on_commit": lambda error, offsets: on_commit(arguments, error, offsets),
     }
+    if not arguments.defaults:
+        values |= {
+            "enable.auto.commit": arguments.commit == "auto",
+            "auto.commit.interval.ms": 500,
+            "isolation.level": arguments.isolation or "read_uncommitted",
+        }
     if arguments.group_protocol == "consumer":
         # The broker owns the session timeout of this protocol; a client that sets it is refused.
         values["group.protocol"] = "consumer"
-    else:
+    elif not arguments.defaults:
         values["session.timeout.ms"] = arguments.session_timeout_ms
         values["heartbeat.interval.ms"] = max(arguments.session_timeout_ms // 10, 50)
     leave = tool.Leave()
@@ -126,7 +129,7 @@ def step(consumer, arguments):
             continue
         show(message)
         offsets[message.partition()] = message.offset() + 1
-    if offsets and arguments.commit != "auto":
+    if offsets and arguments.commit != "auto" and not arguments.defaults:
         positions = [TopicPartition(arguments.topic, p, offsets[p]) for p in offsets]
         try:
             consumer.commit(offsets=positions, asynchronous=arguments.commit == "async")

@@ -11,6 +11,7 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
@@ -61,6 +62,7 @@ final class Administer {
     private void execute(Admin admin, Options command) throws Exception {
         switch (command.command) {
             case "create-topic" -> createTopic(admin, command);
+            case "add-partitions" -> addPartitions(admin, command);
             case "delete-topic" -> admin.deleteTopics(List.of(command.text("topic"))).all().get();
             case "describe-topic" -> describeTopic(admin, command);
             case "describe-cluster" -> describeCluster(admin);
@@ -89,7 +91,6 @@ final class Administer {
         admin.alterConsumerGroupOffsets(command.text("group"), positions).all().get();
     }
 
-    /** Removes the records before an offset, as retention would. */
     private void createTopic(Admin admin, Options command) throws Exception {
         Map<String, String> configs = new HashMap<>();
         for (String config : command.all("config")) {
@@ -99,10 +100,21 @@ final class Administer {
         int partitions = (int) command.number("partitions", 6);
         NewTopic topic = new NewTopic(command.text("topic"), partitions, (short) command.number("replication", 1));
         admin.createTopics(List.of(topic.configs(configs))).all().get();
-        // Creation is answered before every broker knows the leaders; callers want a topic that works.
-        for (int attempt = 0; !hasLeaders(admin, command.text("topic"), partitions); attempt++) {
+        awaitLeaders(admin, command.text("topic"), partitions);
+    }
+
+    /** Makes the topic have this many partitions in all. */
+    private void addPartitions(Admin admin, Options command) throws Exception {
+        int partitions = (int) command.number("partitions", 6);
+        admin.createPartitions(Map.of(command.text("topic"), NewPartitions.increaseTo(partitions))).all().get();
+        awaitLeaders(admin, command.text("topic"), partitions);
+    }
+
+    /** Creation is answered before every broker knows the leaders; callers want a topic that works. */
+    private void awaitLeaders(Admin admin, String topic, int partitions) {
+        for (int attempt = 0; !hasLeaders(admin, topic, partitions); attempt++) {
             if (attempt == 600) {
-                throw new IllegalStateException("no leaders for " + command.text("topic") + " after 30 s");
+                throw new IllegalStateException("no leaders for " + topic + " after 30 s");
             }
             Pause.milliseconds(50);
         }
@@ -215,6 +227,7 @@ final class Administer {
         admin.createAcls(List.of(new AclBinding(pattern, entry))).all().get();
     }
 
+    /** Removes the records before an offset, as retention would. */
     private void deleteRecords(Admin admin, Options command) throws Exception {
         TopicPartition partition = new TopicPartition(command.text("topic"), (int) command.number("partition", 0));
         long before = command.number("before", 0);

@@ -19,7 +19,7 @@ final class Consume {
 
     Consume(Options options) {
         this.options = options;
-        this.commit = options.text("commit", "sync");
+        this.commit = options.has("defaults") ? "auto" : options.text("commit", "sync");
     }
 
     void run() {
@@ -56,6 +56,10 @@ final class Consume {
         }
         if (!offsets.isEmpty()) {
             commit(consumer, offsets);
+        }
+        long pause = options.number("pause-ms", 0);
+        if (pause > 0 && records.count() > 0) {
+            Pause.milliseconds(pause);
         }
         return records.count();
     }

@@ -70,6 +70,9 @@ final class Settings {
     static Properties groupConsumer(Options options) {
         Properties properties = consumer(options);
         properties.put("auto.offset.reset", "earliest");
+        if (options.has("defaults")) {
+            return chosen(options, properties);
+        }
         properties.put("enable.auto.commit", String.valueOf(options.text("commit", "sync").equals("auto")));
         properties.put("auto.commit.interval.ms", "500");
         properties.put("isolation.level", options.text("isolation", "read_uncommitted"));

@@ -74,6 +74,7 @@ def arguments():
     parser.add_argument("--session-timeout-ms", type=int, default=10_000)
     parser.add_argument("--property", action="append", default=[])
     parser.add_argument("--idempotent", action="store_true")
+    parser.add_argument("--defaults", action="store_true")
     parser.add_argument("--no-headers", action="store_true")
     parser.add_argument("--now", action="store_true")
     return parser.parse_args()
