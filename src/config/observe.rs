@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
+    canary::CanaryConfig,
     effective::seconds_json,
     section::{Section, seconds},
 };
@@ -20,6 +21,8 @@ pub struct ObserveConfig {
     pub delivery_deadline: Duration,
     /// How long a group may be without members before it is abandoned.
     pub abandoned_after: Duration,
+    /// Records of our own; `None` = none are written.
+    pub canary: Option<CanaryConfig>,
 }
 
 impl Default for ObserveConfig {
@@ -28,6 +31,7 @@ impl Default for ObserveConfig {
             cycle: Duration::from_secs(10),
             delivery_deadline: Duration::from_secs(300),
             abandoned_after: Duration::from_secs(86_400),
+            canary: None,
         }
     }
 }
@@ -47,14 +51,19 @@ impl ObserveConfig {
                 default.abandoned_after,
                 seconds(1.0..=2_592_000.0),
             ),
+            canary: CanaryConfig::read(&section.section("canary")),
         }
     }
 
     pub(super) fn to_json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "cycle_seconds": seconds_json(self.cycle),
             "delivery_deadline_seconds": seconds_json(self.delivery_deadline),
             "abandoned_after_seconds": seconds_json(self.abandoned_after),
-        })
+        });
+        if let (Some(canary), Value::Object(map)) = (&self.canary, &mut json) {
+            map.insert("canary".to_owned(), canary.to_json());
+        }
+        json
     }
 }

@@ -133,10 +133,19 @@ const LIMITS: &[Key] = &[
     key("in_flight_requests", One),
 ];
 
+const CANARY: &[Key] = &[
+    key("topic", One),
+    key("group", One),
+    key("interval_seconds", One),
+    key("late_seconds", One),
+    key("lost_seconds", One),
+];
+
 const OBSERVE: &[Key] = &[
     key("cycle_seconds", One),
     key("delivery_deadline_seconds", One),
     key("abandoned_after_seconds", One),
+    key("canary", Presence(CANARY)),
 ];
 
 const PROXY: &[Key] = &[

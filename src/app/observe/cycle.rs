@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     super::sidecar::until_true,
-    directory::{Directory, GROUPS_MAX},
+    directory::{Directory, GROUPS_MAX, Own},
     refusals::{Needs, Refusals, is_refusal},
 };
 use crate::{
@@ -90,6 +90,8 @@ pub(super) struct Cycle {
     /// Between the beginnings of two looks.
     pub(super) every: Duration,
     pub(super) known: Known,
+    /// What the canary uses, which is nobody's workload.
+    pub(super) own: Option<Own>,
 }
 
 /// Committed offsets by group; `None` = not told.
@@ -138,7 +140,7 @@ impl Cycle {
         self.known.refusals.expire(began);
         let rights = due(&mut self.known.topic_rights_at, RIGHTS_EVERY, began);
         let layout = match self.client.layout(rights).await {
-            Ok(layout) => layout,
+            Ok(layout) => Own::hide_topic(self.own.as_ref(), layout),
             Err((broker, fault)) => {
                 self.known.login_refused =
                     matches!(fault, ProbeError::Login(LoginError::Refused(_)));
@@ -269,7 +271,10 @@ impl Cycle {
         let mut listed = Vec::new();
         for (node, answer) in self.client.groups(up).await {
             match answer {
-                Ok(told) if told.error_code == 0 => listed.push((node, told.value)),
+                Ok(mut told) if told.error_code == 0 => {
+                    Own::hide_group(self.own.as_ref(), &mut told.value);
+                    listed.push((node, told.value));
+                }
                 Ok(told) => tracing::debug!(node, code = told.error_code, "groups not listed"),
                 Err(fault) => tracing::debug!(node, %fault, "groups not listed"),
             }

@@ -8,6 +8,7 @@ mod access;
 mod client;
 mod connection;
 mod drain;
+mod lane;
 mod login;
 mod question;
 mod read;
@@ -32,6 +33,9 @@ pub use self::{
     access::{Access, Login, LoginError, Mechanism},
     client::{Answers, BROKERS_MAX, ClusterClient, ClusterLayout, PartitionLayout, TopicLayout},
     drain::{Progress, ReadRecord, Span, Unread},
+    lane::{
+        BrokerLane, ByPartition, OwnRead, OwnRecord, TopicTold, error_name, may_retry,
+    },
     question::{
         AskedGroup, Coded, Edge, GroupKind, GroupListed, GroupPositions, PartitionName, Retention,
         Rights, TopicList,

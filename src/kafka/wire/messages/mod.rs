@@ -18,3 +18,4 @@ pub mod reading;
 pub mod requests;
 pub mod sasl;
 pub mod transactions;
+pub mod writing;
