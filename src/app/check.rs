@@ -5,7 +5,11 @@
 use std::{io, time::Duration};
 
 use super::settings;
-use crate::{cli::Streams, config::Config, kafka::control};
+use crate::{
+    cli::Streams,
+    config::{CanaryConfig, Config},
+    kafka::control::{self, Access, BrokerLane, TopicLayout, TopicTold, error_name},
+};
 
 /// Time for one broker to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,5 +59,74 @@ pub(crate) async fn check(
             }
         }
     }
+    if let Some(canary) = &config.observe.canary {
+        let (fine, said) = match canary_fares(config, canary, &access).await {
+            Ok(said) => (true, format!("ok ({said})")),
+            Err(lacks) => (false, lacks),
+        };
+        all &= fine;
+        writeln!(streams.out, "canary topic {}: {said}", canary.topic)?;
+    }
     Ok(all)
+}
+
+/// Whether the canary will work: its topic, our rights, and a partition for every broker to lead. Writes nothing.
+async fn canary_fares(
+    config: &Config,
+    canary: &CanaryConfig,
+    access: &Access,
+) -> Result<String, String> {
+    let mut last = "no broker was asked; set kafka.bootstrap".to_owned();
+    for broker in settings::bootstrap(config) {
+        let mut lane = BrokerLane::new(broker, access.clone(), TIMEOUT);
+        let told = match lane.topic(&canary.topic).await {
+            Ok(told) => told,
+            Err(fault) => {
+                last = fault.to_string();
+                continue;
+            }
+        };
+        let layout = match &told.topic {
+            Ok(layout) => layout,
+            Err(3) => return Err("there is no such topic: create it".to_owned()),
+            Err(code) => {
+                let name = error_name(*code);
+                return Err(format!("{name}; the canary needs WRITE and READ on it"));
+            }
+        };
+        let mut lacks: Vec<String> = Vec::new();
+        let rights = [("WRITE", layout.may_write), ("READ", layout.may_read)];
+        let missing = rights.iter().filter(|(_, may)| *may == Some(false));
+        lacks.extend(missing.map(|(right, _)| format!("needs {right} on the topic")));
+        match lane.coordinator(&canary.group).await {
+            Ok(Err(30)) => lacks.push(format!("needs READ on group {}", canary.group)),
+            // A coordinator that is not there yet is no fault of the configuration.
+            Ok(_) => {}
+            Err(fault) => lacks.push(format!("coordinator of group {}: {fault}", canary.group)),
+        }
+        lacks.extend(never_led(&told, layout));
+        if !lacks.is_empty() {
+            return Err(lacks.join("; "));
+        }
+        let partitions = layout.partitions.len();
+        return Ok(format!(
+            "{partitions} partitions, every broker is to lead one"
+        ));
+    }
+    Err(last)
+}
+
+/// Brokers that are to lead none of the topic's partitions; who leads them at the moment may differ.
+fn never_led(told: &TopicTold, layout: &TopicLayout) -> Option<String> {
+    let preferred = layout.partitions.iter().filter_map(|p| p.replicas.first());
+    let preferred: Vec<i32> = preferred.copied().collect();
+    let bare = told
+        .brokers
+        .iter()
+        .filter(|(node, _)| !preferred.contains(node));
+    let bare: Vec<String> = bare.map(|(node, _)| node.to_string()).collect();
+    let bare = (!bare.is_empty()).then(|| bare.join(", "))?;
+    Some(format!(
+        "no partition of it is for these brokers to lead: {bare}"
+    ))
 }

@@ -277,10 +277,13 @@ impl BrokerLane {
         let timeout = self.timeout;
         let body = question::exchange(&mut connection, timeout, key, version, request).await?;
         let told = endpoints::find_coordinator(&body, version)?;
-        let answer = told.coordinators.first().map(|found| match found.error_code {
-            0 => Ok(found.node_id),
-            code => Err(code),
-        });
+        let answer = told
+            .coordinators
+            .first()
+            .map(|found| match found.error_code {
+                0 => Ok(found.node_id),
+                code => Err(code),
+            });
         self.open = Some(connection);
         answer.ok_or(ProbeError::Protocol("no coordinator was told"))
     }

@@ -33,9 +33,7 @@ pub use self::{
     access::{Access, Login, LoginError, Mechanism},
     client::{Answers, BROKERS_MAX, ClusterClient, ClusterLayout, PartitionLayout, TopicLayout},
     drain::{Progress, ReadRecord, Span, Unread},
-    lane::{
-        BrokerLane, ByPartition, OwnRead, OwnRecord, TopicTold, error_name, may_retry,
-    },
+    lane::{BrokerLane, ByPartition, OwnRead, OwnRecord, TopicTold, error_name, may_retry},
     question::{
         AskedGroup, Coded, Edge, GroupKind, GroupListed, GroupPositions, PartitionName, Retention,
         Rights, TopicList,

@@ -159,6 +159,9 @@ impl Running {
             if let Some(done) = done {
                 self.take(now, done);
             }
+            if self.canary.suspects() {
+                self.look_again(now);
+            }
             self.go_on(now);
             let verdicts = self.canary.verdicts();
             self.shown.take(now, verdicts);
@@ -206,7 +209,13 @@ impl Running {
                 began,
                 offsets,
                 answer,
-            } => self.committed(now, node, at.saturating_duration_since(began), offsets, answer),
+            } => self.committed(
+                now,
+                node,
+                at.saturating_duration_since(began),
+                offsets,
+                answer,
+            ),
         }
     }
 
@@ -251,7 +260,10 @@ impl Running {
                 self.canary.allow(false, false);
             }
             Err(code) => {
-                self.trouble = Some(format!("the brokers tell nothing of it: {}", error_name(code)));
+                self.trouble = Some(format!(
+                    "the brokers tell nothing of it: {}",
+                    error_name(code)
+                ));
                 self.look_again(now);
             }
         }
@@ -260,8 +272,15 @@ impl Running {
     fn topic_is(&mut self, now: Instant, layout: TopicLayout) {
         self.missing = 0;
         self.refused.describe = None;
-        if self.topic.as_ref().is_some_and(|known| known.id != layout.id) {
-            tracing::info!(topic = self.settings.topic, "the canary topic was created anew");
+        if self
+            .topic
+            .as_ref()
+            .is_some_and(|known| known.id != layout.id)
+        {
+            tracing::info!(
+                topic = self.settings.topic,
+                "the canary topic was created anew"
+            );
             self.forget();
         }
         let led = layout.partitions.iter().map(|partition| Led {
@@ -272,6 +291,7 @@ impl Running {
         let led: Vec<Led> = led.collect();
         self.shown.expect(led.iter().filter_map(|one| one.leader));
         self.canary.lay(now, &led);
+        self.canary.confirm(self.layout_asked);
         // What was refused is asked again once the broker says that it would not be.
         let known = self.topic.as_ref();
         let granted = |before: Option<bool>, after| before == Some(false) && after == Some(true);
@@ -391,7 +411,8 @@ impl Running {
                     // Another topic of the name, perhaps: that is looked at first.
                     self.canary.out_of_range(partition);
                     self.look_again(now);
-                    self.rest.insert(lane, self.layout_at.max(now) + LAYOUT_SOON);
+                    self.rest
+                        .insert(lane, self.layout_at.max(now) + LAYOUT_SOON);
                 }
                 Err(code) => self.not_read(now, lane, code),
             }
@@ -452,7 +473,13 @@ impl Running {
             let open = self.idle.remove(&Lane::Layout);
             let known = self.brokers.values().chain(&self.settings.bootstrap);
             let (access, topic) = (self.settings.access.clone(), self.settings.topic.clone());
-            jobs::layout(&mut self.jobs, open, known.cloned().collect(), access, topic);
+            jobs::layout(
+                &mut self.jobs,
+                open,
+                known.cloned().collect(),
+                access,
+                topic,
+            );
         }
         let nodes: Vec<i32> = self.brokers.keys().copied().collect();
         for node in nodes {
@@ -586,11 +613,15 @@ impl Running {
         if !self.canary.may_write() {
             lacks.push(format!("nothing is written (needs WRITE on topic {topic})"));
         } else if !self.canary.may_read() {
-            lacks.push(format!("nothing is read back (needs READ on topic {topic})"));
+            lacks.push(format!(
+                "nothing is read back (needs READ on topic {topic})"
+            ));
         }
         if holds(self.refused.group, now) {
             let group = &self.settings.group;
-            lacks.push(format!("nothing is committed (needs READ on group {group})"));
+            lacks.push(format!(
+                "nothing is committed (needs READ on group {group})"
+            ));
         }
         let bare: Vec<String> = covered
             .iter()
@@ -614,7 +645,10 @@ impl Running {
         } else {
             "every broker is covered".to_owned()
         };
-        (format!("topic {topic}, {count} partitions: {rest}"), lacking)
+        (
+            format!("topic {topic}, {count} partitions: {rest}"),
+            lacking,
+        )
     }
 }
 

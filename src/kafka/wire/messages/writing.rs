@@ -188,16 +188,8 @@ pub fn offset_commit_request(
 ///
 /// # Errors
 /// `Version` outside those, else what the fields give.
-pub fn offset_commit_response(
-    body: &[u8],
-    version: i16,
-) -> Result<Vec<Topic<'_, PartitionError>>> {
-    let mut r = within(
-        body,
-        ApiKey::OFFSET_COMMIT,
-        version,
-        OFFSET_COMMIT_VERSIONS,
-    )?;
+pub fn offset_commit_response(body: &[u8], version: i16) -> Result<Vec<Topic<'_, PartitionError>>> {
+    let mut r = within(body, ApiKey::OFFSET_COMMIT, version, OFFSET_COMMIT_VERSIONS)?;
     throttle(&mut r, version >= 3)?;
     topics(&mut r, false, |r| {
         Ok(PartitionError {

@@ -227,6 +227,20 @@ impl Canary {
         self.may_read
     }
 
+    /// Whether something is lost if the topic is still the one it was written to: that is to be asked, and told by
+    /// [`Canary::confirm`] or [`Canary::renew`]. A topic that was deleted and created again begins at offset 0.
+    #[must_use]
+    pub fn suspects(&self) -> bool {
+        self.partitions.values().any(Partition::suspects)
+    }
+
+    /// The topic was still the same when that was asked.
+    pub fn confirm(&mut self, asked_at: Instant) {
+        for partition in self.partitions.values_mut() {
+            partition.confirm(asked_at, &mut self.verdicts);
+        }
+    }
+
     /// Partitions led by this broker whose first position is not known yet, or is not there any more.
     #[must_use]
     pub fn unplaced(&self, leader: i32) -> Vec<i32> {
@@ -276,7 +290,13 @@ impl Canary {
             }
             if self.may_write {
                 let number = &mut self.next_number;
-                partition.begin(now, &self.settings, self.may_read, number, &mut self.verdicts);
+                partition.begin(
+                    now,
+                    &self.settings,
+                    self.may_read,
+                    number,
+                    &mut self.verdicts,
+                );
             }
             partition.expire(now, &self.settings, &mut self.verdicts);
         }

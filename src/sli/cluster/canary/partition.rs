@@ -74,6 +74,8 @@ pub(super) struct Partition {
     /// End and time of the last look.
     seen: Option<(i64, Instant)>,
     open: VecDeque<Open>,
+    /// Lost, if the topic is still the one it was written to: number, broker, when it was due, since when.
+    suspects: VecDeque<(u64, i32, Instant, Instant)>,
     lost: VecDeque<(u64, i32, Instant)>,
 }
 
@@ -89,6 +91,7 @@ impl Partition {
             placed: false,
             seen: None,
             open: VecDeque::new(),
+            suspects: VecDeque::new(),
             lost: VecDeque::new(),
         }
     }
@@ -139,31 +142,50 @@ impl Partition {
             }
             !ours
         });
-        self.lose_before(start, out);
+        self.lose_before(at, start);
     }
 
     /// Every written record before `offset` that was not read is not there.
-    fn lose_before(&mut self, before: i64, out: &mut Vec<Verdict>) {
-        self.lose(out, |offset, _| offset < before);
+    fn lose_before(&mut self, now: Instant, before: i64) {
+        self.lose(now, |offset, _| offset < before);
     }
 
-    fn lose(&mut self, out: &mut Vec<Verdict>, is_lost: impl Fn(i64, Instant) -> bool) {
+    fn lose(&mut self, now: Instant, is_lost: impl Fn(i64, Instant) -> bool) {
         let mut kept = VecDeque::with_capacity(self.open.len());
         for open in self.open.drain(..) {
             match open.state {
                 State::Written { broker, offset, at }
                     if open.back == Back::NotYet && is_lost(offset, at) =>
                 {
-                    out.push(Verdict::Lost(broker));
-                    self.lost.push_back((open.number, broker, open.due_at));
-                    if self.lost.len() > LOST_MAX {
-                        self.lost.pop_front();
-                    }
+                    let suspect = (open.number, broker, open.due_at, now);
+                    self.suspects.push_back(suspect);
                 }
                 _ => kept.push_back(open),
             }
         }
         self.open = kept;
+    }
+
+    /// Whether something is lost if the topic is still the same.
+    pub(super) fn suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// The topic was still the same at this time.
+    pub(super) fn confirm(&mut self, at: Instant, out: &mut Vec<Verdict>) {
+        let (lost, open) = self
+            .suspects
+            .drain(..)
+            .partition(|(.., since)| *since <= at);
+        self.suspects = open;
+        let lost: VecDeque<_> = lost;
+        for (number, broker, due_at, _) in lost {
+            out.push(Verdict::Lost(broker));
+            self.lost.push_back((number, broker, due_at));
+            if self.lost.len() > LOST_MAX {
+                self.lost.pop_front();
+            }
+        }
     }
 
     /// Makes the next record due, once it is known where reading begins.
@@ -185,7 +207,7 @@ impl Partition {
         } else {
             now + settings.interval
         };
-        if self.open.len() >= OPEN_MAX {
+        if self.open.len().saturating_add(self.suspects.len()) >= OPEN_MAX {
             out.push(Verdict::Unknown(Doubt::TooMany));
             return;
         }
@@ -242,11 +264,12 @@ impl Partition {
             }
             open.state = State::Written { broker, offset, at };
         }
-        self.open
-            .retain(|open| open.back == Back::NotYet || !matches!(open.state, State::Written { .. }));
+        self.open.retain(|open| {
+            open.back == Back::NotYet || !matches!(open.state, State::Written { .. })
+        });
         // Read past it before the acknowledgement came, and it was not there.
         if let Some(position) = self.position {
-            self.lose_before(position, out);
+            self.lose_before(at, position);
         }
     }
 
@@ -268,7 +291,9 @@ impl Partition {
             }
             open.fault = fault;
             open.attempts = open.attempts.saturating_add(1);
-            let pause = PAUSE_MIN.saturating_mul(1 << open.attempts.min(6)).min(PAUSE_MAX);
+            let pause = PAUSE_MIN
+                .saturating_mul(1 << open.attempts.min(6))
+                .min(PAUSE_MAX);
             open.state = State::Waiting(at + pause);
             if for_good {
                 out.push(Verdict::Failed(open.broker, fault));
@@ -291,7 +316,7 @@ impl Partition {
         if self.position == Some(looked.from) {
             self.seen = Some((looked.end, at));
             self.position = Some(looked.next);
-            self.lose_before(looked.next, out);
+            self.lose_before(at, looked.next);
         }
     }
 
@@ -305,10 +330,24 @@ impl Partition {
             out.push(Verdict::Late(broker));
             return;
         }
+        let suspect = self.suspects.iter().position(|(of, ..)| *of == number);
+        if let Some((_, broker, due_at, _)) = suspect.and_then(|place| self.suspects.remove(place))
+        {
+            let took = at.saturating_duration_since(due_at);
+            out.push(Verdict::CameBack(broker, took));
+            if took > settings.late {
+                out.push(Verdict::Late(broker));
+            }
+            return;
+        }
         let Some(place) = self.open.iter().position(|open| open.number == number) else {
             return;
         };
-        let Some(open) = self.open.get_mut(place).filter(|open| open.back == Back::NotYet) else {
+        let Some(open) = self
+            .open
+            .get_mut(place)
+            .filter(|open| open.back == Back::NotYet)
+        else {
             return;
         };
         let took = at.saturating_duration_since(open.due_at);
@@ -356,7 +395,7 @@ impl Partition {
             false
         });
         if let Some((end, seen_at)) = self.seen {
-            self.lose(out, |offset, at| {
+            self.lose(now, |offset, at| {
                 offset >= end && seen_at.saturating_duration_since(at) >= settings.lost
             });
         }
@@ -381,5 +420,6 @@ impl Partition {
     /// The partition is gone.
     pub(super) fn forget(mut self, doubt: Doubt, out: &mut Vec<Verdict>) {
         self.drop_open(doubt, out);
+        out.extend(self.suspects.iter().map(|_| Verdict::Unknown(doubt)));
     }
 }
