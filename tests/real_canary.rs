@@ -331,7 +331,7 @@ fn an_observer_that_stood_still_blames_nobody() {
     let observer = Throughline::start(spec(&kafka, "still"));
     more(&observer, 10.0);
     observer.signal("STOP");
-    let stopped = std::time::Instant::now();
+    let stopped = tokio::time::Instant::now();
     poll_until("five seconds", LIMIT, || {
         (stopped.elapsed() > Duration::from_secs(5)).then_some(())
     });
