@@ -158,6 +158,8 @@ fn records_come_back_in_time_and_every_counter_is_there_from_the_start() {
     let own = page.lines().filter(|line| line.contains("quiet"));
     assert_eq!(own.collect::<Vec<_>>(), [""; 0]);
     all_is_well(&metrics);
+    let memory = sum(&metrics, "process_resident_memory_bytes");
+    assert!((1e6..60e6).contains(&memory), "{memory} bytes");
     observer.terminate();
 }
 
@@ -308,6 +310,13 @@ fn a_topic_may_come_late_go_and_come_again_and_others_may_use_it() {
     assert_eq!((sum(&metrics, LOST), sum(&metrics, FAILED)), (0.0, 0.0));
     let log = ends(&kafka, "coming");
     assert!(log.len() == 4 && log.iter().all(|end| *end > 5), "{log:?}");
+    kafka.admin("add-partitions --topic coming --partitions 6");
+    poll_until("records in the added partitions", LIMIT, || {
+        let log = ends(&kafka, "coming");
+        (log.len() == 6 && log.iter().all(|end| *end > 5)).then_some(())
+    });
+    let metrics = more(&observer, 20.0);
+    assert_eq!((sum(&metrics, LOST), sum(&metrics, FAILED)), (0.0, 0.0));
     observer.terminate();
 }
 

@@ -59,15 +59,65 @@ pub(crate) async fn check(
             }
         }
     }
+    let mut fares = |what: &str, topic: &str, found: Result<String, String>| {
+        all &= found.is_ok();
+        let said = found.map_or_else(|lacks| lacks, |said| format!("ok ({said})"));
+        writeln!(streams.out, "{what} topic {topic}: {said}")
+    };
     if let Some(canary) = &config.observe.canary {
-        let (fine, said) = match canary_fares(config, canary, &access).await {
-            Ok(said) => (true, format!("ok ({said})")),
-            Err(lacks) => (false, lacks),
-        };
-        all &= fine;
-        writeln!(streams.out, "canary topic {}: {said}", canary.topic)?;
+        let found = canary_fares(config, canary, &access).await;
+        fares("canary", &canary.topic, found)?;
+    }
+    if let Some(topic) = &config.audit.topic {
+        let found = audit_fares(config, topic, &access).await;
+        fares("audit", topic, found)?;
     }
     Ok(all)
+}
+
+/// A topic as the first broker that answers tells it, and a way to ask that broker more.
+async fn laid(
+    config: &Config,
+    topic: &str,
+    access: &Access,
+) -> Result<(BrokerLane, TopicTold, TopicLayout), String> {
+    let mut last = "no broker was asked; set kafka.bootstrap".to_owned();
+    for broker in settings::bootstrap(config) {
+        let mut lane = BrokerLane::new(broker, access.clone(), TIMEOUT);
+        let told = match lane.topic(topic).await {
+            Ok(told) => told,
+            Err(fault) => {
+                last = fault.to_string();
+                continue;
+            }
+        };
+        return match told.topic.clone() {
+            Ok(layout) => Ok((lane, told, layout)),
+            // UNKNOWN_TOPIC_OR_PARTITION.
+            Err(3) => Err("there is no such topic: create it".to_owned()),
+            Err(code) => Err(error_name(code).to_owned()),
+        };
+    }
+    Err(last)
+}
+
+/// The rights among these that we lack on a topic.
+fn lacking(rights: &[(&str, Option<bool>)]) -> Vec<String> {
+    let missing = rights.iter().filter(|(_, may)| *may == Some(false));
+    missing
+        .map(|(right, _)| format!("needs {right} on the topic"))
+        .collect()
+}
+
+/// Whether the trail can be written. Writes nothing.
+async fn audit_fares(config: &Config, topic: &str, access: &Access) -> Result<String, String> {
+    let (_, _, layout) = laid(config, topic, access).await?;
+    let lacks = lacking(&[("WRITE", layout.may_write)]);
+    if lacks.is_empty() {
+        Ok(format!("{} partitions", layout.partitions.len()))
+    } else {
+        Err(lacks.join("; "))
+    }
 }
 
 /// Whether the canary will work: its topic, our rights, and a partition for every broker to lead. Writes nothing.
@@ -76,44 +126,24 @@ async fn canary_fares(
     canary: &CanaryConfig,
     access: &Access,
 ) -> Result<String, String> {
-    let mut last = "no broker was asked; set kafka.bootstrap".to_owned();
-    for broker in settings::bootstrap(config) {
-        let mut lane = BrokerLane::new(broker, access.clone(), TIMEOUT);
-        let told = match lane.topic(&canary.topic).await {
-            Ok(told) => told,
-            Err(fault) => {
-                last = fault.to_string();
-                continue;
-            }
-        };
-        let layout = match &told.topic {
-            Ok(layout) => layout,
-            Err(3) => return Err("there is no such topic: create it".to_owned()),
-            Err(code) => {
-                let name = error_name(*code);
-                return Err(format!("{name}; the canary needs WRITE and READ on it"));
-            }
-        };
-        let mut lacks: Vec<String> = Vec::new();
-        let rights = [("WRITE", layout.may_write), ("READ", layout.may_read)];
-        let missing = rights.iter().filter(|(_, may)| *may == Some(false));
-        lacks.extend(missing.map(|(right, _)| format!("needs {right} on the topic")));
-        match lane.coordinator(&canary.group).await {
-            Ok(Err(30)) => lacks.push(format!("needs READ on group {}", canary.group)),
-            // A coordinator that is not there yet is no fault of the configuration.
-            Ok(_) => {}
-            Err(fault) => lacks.push(format!("coordinator of group {}: {fault}", canary.group)),
-        }
-        lacks.extend(never_led(&told, layout));
-        if !lacks.is_empty() {
-            return Err(lacks.join("; "));
-        }
-        let partitions = layout.partitions.len();
-        return Ok(format!(
-            "{partitions} partitions, every broker is to lead one"
-        ));
+    let (mut lane, told, layout) = laid(config, &canary.topic, access).await?;
+    let mut lacks = lacking(&[("WRITE", layout.may_write), ("READ", layout.may_read)]);
+    match lane.coordinator(&canary.group).await {
+        // GROUP_AUTHORIZATION_FAILED.
+        Ok(Err(30)) => lacks.push(format!("needs READ on group {}", canary.group)),
+        // A coordinator that is not there yet is no fault of the configuration.
+        Ok(_) => {}
+        Err(fault) => lacks.push(format!("coordinator of group {}: {fault}", canary.group)),
     }
-    Err(last)
+    lacks.extend(never_led(&told, &layout));
+    if lacks.is_empty() {
+        let partitions = layout.partitions.len();
+        Ok(format!(
+            "{partitions} partitions, every broker is to lead one"
+        ))
+    } else {
+        Err(lacks.join("; "))
+    }
 }
 
 /// Brokers that are to lead none of the topic's partitions; who leads them at the moment may differ.

@@ -184,7 +184,7 @@ impl Sidecar {
             diagnostics,
         )
         .map_err(StartError::Otlp)?;
-        let audit = Audit::start(config, &metrics, telemetry, &mut worker)?;
+        let audit = Audit::start(config, &access, &metrics, telemetry, &mut worker)?;
         let worker = telemetry.spawn(worker.run(until_true(stopped.clone())));
         let eye = watching::Watch {
             handle: handle.clone(),

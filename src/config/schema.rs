@@ -186,7 +186,11 @@ pub(super) const ROOT: &[Key] = &[
     ),
     key(
         "audit",
-        Section(&[key("file", One), key("interval_seconds", One)]),
+        Section(&[
+            key("file", One),
+            key("topic", One),
+            key("interval_seconds", One),
+        ]),
     ),
     key("log", Section(&[key("format", One), key("level", One)])),
     key("drain_timeout_seconds", One),

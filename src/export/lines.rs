@@ -1,4 +1,4 @@
-//! The audit trail as JSON lines in a file or on standard output.
+//! The audit trail as JSON lines, in a file, on standard output or for whoever else keeps them.
 //!
 //! A bounded queue stands between who makes entries and who writes them; what does not fit, and what cannot be written, is
 //! dropped and counted. Must not make whoever hands over an entry wait for a disk.
@@ -37,15 +37,55 @@ pub enum Target {
 /// The end that takes entries.
 #[derive(Debug)]
 pub struct Lines {
-    queue: mpsc::Sender<String>,
+    queues: Vec<mpsc::Sender<String>>,
     full: Dropped,
+}
+
+impl Lines {
+    /// Nobody keeps them yet.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            queues: Vec::new(),
+            full: metrics.dropped("audit", "queue_full"),
+        }
+    }
+
+    /// One more that keeps them: each line from now on, as far as there is room.
+    pub fn queue(&mut self) -> mpsc::Receiver<String> {
+        self.bounded(QUEUE_LINES)
+    }
+
+    fn bounded(&mut self, lines: usize) -> mpsc::Receiver<String> {
+        let (sender, queue) = mpsc::channel(lines);
+        self.queues.push(sender);
+        queue
+    }
+
+    /// What writes them to a target.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened for appending.
+    pub fn file(&mut self, target: &Target, metrics: &Metrics) -> io::Result<Writer> {
+        let to: Box<dyn Write + Send> = match target {
+            Target::Stdout => Box::new(io::stdout()),
+            Target::File(path) => {
+                let mut options = OpenOptions::new();
+                let file = options.append(true).create(true).mode(MODE).open(path)?;
+                Box::new(file)
+            }
+        };
+        Ok(Writer::new(self.queue(), to, metrics))
+    }
 }
 
 impl Sink for Lines {
     fn entry(&mut self, entry: Entry) {
         let line = serde_json::to_string(&entry).unwrap_or_default();
-        if self.queue.try_send(line).is_err() {
-            self.full.add(1);
+        for queue in &self.queues {
+            if queue.try_send(line.clone()).is_err() {
+                self.full.add(1);
+            }
         }
     }
 }
@@ -64,38 +104,16 @@ impl std::fmt::Debug for Writer {
     }
 }
 
-/// Opens both ends.
-///
-/// # Errors
-/// Where the file cannot be opened for appending.
-pub fn open(target: &Target, metrics: &Metrics) -> io::Result<(Lines, Writer)> {
-    let to: Box<dyn Write + Send> = match target {
-        Target::Stdout => Box::new(io::stdout()),
-        Target::File(path) => {
-            let mut options = OpenOptions::new();
-            let file = options.append(true).create(true).mode(MODE).open(path)?;
-            Box::new(file)
-        }
-    };
-    Ok(ends(to, QUEUE_LINES, metrics))
-}
-
-fn ends(to: Box<dyn Write + Send>, lines: usize, metrics: &Metrics) -> (Lines, Writer) {
-    let (sender, queue) = mpsc::channel(lines);
-    let lines = Lines {
-        queue: sender,
-        full: metrics.dropped("audit", "queue_full"),
-    };
-    let writer = Writer {
-        queue,
-        to,
-        failed: metrics.dropped("audit", "write"),
-        warned: None,
-    };
-    (lines, writer)
-}
-
 impl Writer {
+    fn new(queue: mpsc::Receiver<String>, to: Box<dyn Write + Send>, metrics: &Metrics) -> Self {
+        Self {
+            queue,
+            to,
+            failed: metrics.dropped("audit", "write"),
+            warned: None,
+        }
+    }
+
     /// Writes until the other end is gone. Blocks: to be run on a thread that nobody waits for.
     pub fn run(mut self) {
         while let Some(mut line) = self.queue.blocking_recv() {
@@ -154,6 +172,12 @@ mod tests {
             push: false,
         };
         Metrics::new(&settings).unwrap()
+    }
+
+    fn ends(to: Box<dyn Write + Send>, room: usize, metrics: &Metrics) -> (Lines, Writer) {
+        let mut lines = Lines::new(metrics);
+        let writer = Writer::new(lines.bounded(room), to, metrics);
+        (lines, writer)
     }
 
     fn fill(lines: &mut Lines, count: usize) {

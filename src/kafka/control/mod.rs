@@ -5,6 +5,7 @@
 //! authentication; what it could not learn, it says.
 
 mod access;
+mod append;
 mod client;
 mod connection;
 mod drain;
@@ -31,6 +32,7 @@ use super::{
 
 pub use self::{
     access::{Access, Login, LoginError, Mechanism},
+    append::{AppendError, TopicAppender},
     client::{Answers, BROKERS_MAX, ClusterClient, ClusterLayout, PartitionLayout, TopicLayout},
     drain::{Progress, ReadRecord, Span, Unread},
     lane::{BrokerLane, ByPartition, OwnRead, OwnRecord, TopicTold, error_name, may_retry},
