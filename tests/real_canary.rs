@@ -489,3 +489,17 @@ fn rights_that_are_missing_are_said_and_hardly_ever_tried() {
     assert!(denials(&kafka, "Topic:LITERAL:revoked") <= 1);
     observer.terminate();
 }
+
+#[test]
+fn older_brokers_take_and_give_records_too() {
+    for version in [Version::V3_9_1, Version::V0_11_0_3] {
+        let kafka = Kafka::single(version);
+        kafka.create_topic("old", 2);
+        let observer = Throughline::start(spec(&kafka, "old"));
+        let metrics = until("records and commits", LIMIT, &observer, |metrics| {
+            back(metrics) > 20.0 && metrics.sum(BACK, &[("stage", "commit")]) > 2.0
+        });
+        assert_eq!((sum(&metrics, LOST), sum(&metrics, FAILED)), (0.0, 0.0));
+        observer.terminate();
+    }
+}

@@ -20,8 +20,9 @@ use throughline::kafka::wire::{
     api::ApiKey,
     frame::request_header,
     messages::writing::{
-        Appended, NewRecord, OFFSET_COMMIT_VERSIONS, PRODUCE_VERSIONS, batch,
-        offset_commit_request, offset_commit_response, produce_request, produce_response,
+        Appended, FIND_COORDINATOR_VERSIONS, NewRecord, OFFSET_COMMIT_VERSIONS, PRODUCE_VERSIONS,
+        batch, find_coordinator_request, offset_commit_request, offset_commit_response,
+        produce_request, produce_response,
     },
     record::crc_matches,
 };
@@ -95,6 +96,23 @@ fn produce_requests_are_what_the_schema_writes() {
     }
     for version in [2, 8] {
         assert_eq!(produce_request(9, version, 0, "orders", &batches), None);
+    }
+}
+
+#[test]
+fn find_coordinator_requests_are_what_the_schema_writes() {
+    let value = json!({"Key": "g", "KeyType": 0});
+    for version in FIND_COORDINATOR_VERSIONS.0..=FIND_COORDINATOR_VERSIONS.1 {
+        let frame = find_coordinator_request(9, version, "g").unwrap();
+        let body = body(&frame, ApiKey::FIND_COORDINATOR, version);
+        let schema = &SCHEMAS["FindCoordinatorRequest"];
+        assert_eq!(body, schema.encode(version, &value), "v{version}");
+        let (first, last, again) = known::<theirs::FindCoordinatorRequest>().unwrap();
+        assert!((first..=last).contains(&version));
+        assert_eq!(again(&body, version), body, "v{version}");
+    }
+    for version in [0, 3] {
+        assert_eq!(find_coordinator_request(9, version, "g"), None);
     }
 }
 

@@ -17,13 +17,12 @@ use super::{
             frame::response_header_length,
             messages::{
                 inventory::{LAYOUT_VERSIONS, Layout},
-                membership::{FIND_COORDINATOR_VERSIONS, find_coordinators_request},
                 reading::{FETCH_VERSIONS, FetchBytes, FetchResponse, Start, fetch_request},
                 requests::topic_request,
                 writing::{
-                    NewRecord, OFFSET_COMMIT_VERSIONS, PRODUCE_VERSIONS, batch,
-                    offset_commit_request, offset_commit_response, produce_request,
-                    produce_response,
+                    FIND_COORDINATOR_VERSIONS, NewRecord, OFFSET_COMMIT_VERSIONS, PRODUCE_VERSIONS,
+                    batch, find_coordinator_request, offset_commit_request, offset_commit_response,
+                    produce_request, produce_response,
                 },
             },
             record::Records,
@@ -273,7 +272,7 @@ impl BrokerLane {
         let mut connection = self.take().await?;
         let key = ApiKey::FIND_COORDINATOR;
         let version = question::version(&connection, key, FIND_COORDINATOR_VERSIONS)?;
-        let request = find_coordinators_request(connection.next_id(), version, &[group]);
+        let request = find_coordinator_request(connection.next_id(), version, group);
         let timeout = self.timeout;
         let body = question::exchange(&mut connection, timeout, key, version, request).await?;
         let told = endpoints::find_coordinator(&body, version)?;

@@ -28,8 +28,8 @@ use crate::{
     admin::Readiness,
     kafka::{
         control::{
-            Access, BrokerLane, ByPartition, LoginError, OwnRead, ProbeError, TopicLayout,
-            TopicTold, error_name, may_retry,
+            Access, BROKERS_MAX, BrokerLane, ByPartition, LoginError, OwnRead, ProbeError,
+            TopicLayout, TopicTold, error_name, may_retry,
         },
         dial::HostPort,
     },
@@ -236,7 +236,7 @@ impl Running {
     fn laid(&mut self, now: Instant, told: TopicTold) {
         self.trouble = None;
         self.layout_at = now + LAYOUT_EVERY;
-        self.brokers = told.brokers.into_iter().collect();
+        self.brokers = told.brokers.into_iter().take(BROKERS_MAX).collect();
         let brokers = &self.brokers;
         self.idle.retain(|lane, connection| match lane {
             Lane::Layout => true,

@@ -4,7 +4,7 @@
 //! compressed and has no producer id: whoever sends it again may double it, and must be able to tell. Must not be used for
 //! what passes through.
 //!
-//! Reference: `ProduceRequest.json`, `OffsetCommitRequest.json` and their responses; KIP-98 (record format).
+//! Reference: `ProduceRequest.json`, `FindCoordinatorRequest.json`, `OffsetCommitRequest.json` and their responses; KIP-98 (record format).
 
 use super::{
     super::{
@@ -21,6 +21,8 @@ use super::{
 
 /// Produce versions that are written and read; 3 is the first with this record format.
 pub const PRODUCE_VERSIONS: (i16, i16) = (3, 7);
+/// FindCoordinator versions that are written: those that ask for one group, which every broker has.
+pub const FIND_COORDINATOR_VERSIONS: (i16, i16) = (1, 2);
 /// OffsetCommit versions that are written and read.
 pub const OFFSET_COMMIT_VERSIONS: (i16, i16) = (2, 6);
 
@@ -147,6 +149,24 @@ pub fn produce_response(body: &[u8], version: i16) -> Result<Vec<Topic<'_, Appen
         }
         Ok(appended)
     })
+}
+
+/// A FindCoordinatorRequest for one group; `None` outside 1-2.
+#[must_use]
+pub fn find_coordinator_request(correlation_id: i32, version: i16, group: &str) -> Option<Vec<u8>> {
+    if !(FIND_COORDINATOR_VERSIONS.0..=FIND_COORDINATOR_VERSIONS.1).contains(&version) {
+        return None;
+    }
+    let mut body = Vec::new();
+    put_string(&mut body, group, false);
+    // Key type 0 = group.
+    body.push(0);
+    Some(frame(
+        ApiKey::FIND_COORDINATOR,
+        version,
+        correlation_id,
+        &body,
+    ))
 }
 
 /// An OffsetCommitRequest of somebody who is no member; `None` outside 2-6. `offsets` are (partition, next offset to read).
