@@ -321,15 +321,31 @@ fn a_topic_may_come_late_go_and_come_again_and_others_may_use_it() {
 }
 
 #[test]
-fn a_cluster_that_is_not_there_yet_is_waited_for() {
+fn a_cluster_that_is_not_there_yet_is_waited_for_and_one_that_goes_fails_records() {
     let mut kafka = Kafka::single(Version::V4_4_0);
     kafka.create_topic("waiting", 1);
     kafka.stop(1);
-    let observer = Throughline::start_unready(spec(&kafka, "waiting"));
+    let spec = spec(&kafka, "waiting")
+        .set("observe.canary.late_seconds", "1")
+        .set("observe.canary.lost_seconds", "4");
+    let observer = Throughline::start_unready(spec);
     observer.wait_for_log("no broker told of it");
     kafka.restart(1);
     let metrics = more(&observer, 10.0);
     assert_eq!((sum(&metrics, LOST), sum(&metrics, FAILED)), (0.0, 0.0));
+    // Gone for longer than a record is tried: what was never acknowledged has failed, and nothing is lost.
+    kafka.stop(1);
+    until("failed records", LIMIT, &observer, |metrics| {
+        sum(metrics, FAILED) >= 5.0 && sum(metrics, OVERDUE) > 0.0
+    });
+    kafka.restart(1);
+    let metrics = more(&observer, 10.0);
+    let failed = sum(&metrics, FAILED);
+    let silent = metrics.sum(FAILED, &[("broker", "1"), ("reason", "not_answered")]);
+    assert_eq!((sum(&metrics, LOST), silent), (0.0, failed));
+    // Everything that was due is in one of the two, but for what is out now.
+    let out = sum(&metrics, SENT) - back(&metrics) - failed;
+    assert!((0.0..25.0).contains(&out), "{out}");
     observer.terminate();
 }
 

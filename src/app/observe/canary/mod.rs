@@ -489,9 +489,13 @@ impl Running {
         self.commit(now);
     }
 
+    fn is_free(&self, now: Instant, lane: Lane) -> bool {
+        !self.busy.contains(&lane) && !holds(self.rest.get(&lane).copied(), now)
+    }
+
     /// The lane, where it is free.
     fn lane(&mut self, now: Instant, lane: Lane, node: i32) -> Option<(i32, BrokerLane)> {
-        if holds(self.rest.get(&lane).copied(), now) || self.busy.contains(&lane) {
+        if !self.is_free(now, lane) {
             return None;
         }
         self.rest.remove(&lane);
@@ -505,10 +509,7 @@ impl Running {
 
     fn write_to(&mut self, now: Instant, node: i32) {
         let lane = Lane::Write(node);
-        if !self.canary.may_write() || self.busy.contains(&lane) {
-            return;
-        }
-        if holds(self.rest.get(&lane).copied(), now) {
+        if !self.canary.may_write() || !self.is_free(now, lane) {
             return;
         }
         let due = self.canary.due(now, node);
@@ -522,14 +523,15 @@ impl Running {
     }
 
     fn read_from(&mut self, now: Instant, node: i32) {
-        if !self.canary.may_read() {
+        let lane = Lane::Read(node);
+        if !self.canary.may_read() || !self.is_free(now, lane) {
             return;
         }
         let (unplaced, positions) = (self.canary.unplaced(node), self.canary.positions(node));
         if unplaced.is_empty() && positions.is_empty() {
             return;
         }
-        let Some(open) = self.lane(now, Lane::Read(node), node) else {
+        let Some(open) = self.lane(now, lane, node) else {
             return;
         };
         let topic = self.settings.topic.clone();
@@ -547,8 +549,7 @@ impl Running {
         if now < self.commit_at || !may || holds(self.rest.get(&Lane::Commit(-1)).copied(), now) {
             return;
         }
-        let brokers = self.brokers.keys();
-        let read = brokers.flat_map(|node| self.canary.positions(*node));
+        let read = self.canary.all_positions().into_iter();
         let new = read.filter(|(partition, at)| self.committed.get(partition) != Some(at));
         let new: Vec<(i32, i64)> = new.collect();
         if new.is_empty() {

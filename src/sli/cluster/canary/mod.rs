@@ -258,6 +258,14 @@ impl Canary {
             .collect()
     }
 
+    /// (partition, offset to read next) of all.
+    #[must_use]
+    pub fn all_positions(&self) -> Vec<(i32, i64)> {
+        let all = self.partitions.iter();
+        all.filter_map(|(number, one)| Some((*number, one.position()?)))
+            .collect()
+    }
+
     fn led_by(&self, leader: i32) -> impl Iterator<Item = (&i32, &Partition)> {
         let all = self.partitions.iter();
         all.filter(move |(_, one)| one.leader() == Some(leader))
