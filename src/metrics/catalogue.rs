@@ -342,17 +342,17 @@ families! {
     ObserverRefusals "throughline_observer_refusals_total" Counter One Observer ["api"] Latency
         "Questions the brokers refused for want of rights; each is asked again after an hour";
 
-    CanarySent "throughline_canary_sent_total" Counter Records Canary ["broker"] Latency
+    CanarySent "throughline_canary_sent_total" Counter One Canary ["broker"] Latency
         "Canary records that became due, by the leader of their partition then; retries counted once";
-    CanaryLate "throughline_canary_late_total" Counter Records Canary ["broker"] Latency
+    CanaryLate "throughline_canary_late_total" Counter One Canary ["broker"] Latency
         "Canary records that were read later than observe.canary.late_seconds after they were due";
-    CanaryLost "throughline_canary_lost_total" Counter Records Canary ["broker"] Latency
+    CanaryLost "throughline_canary_lost_total" Counter One Canary ["broker"] Latency
         "Canary records that this broker acknowledged and that are not there: read past, or missing at the end of their partition";
-    CanaryRecovered "throughline_canary_recovered_total" Counter Records Canary ["broker"] Latency
+    CanaryRecovered "throughline_canary_recovered_total" Counter One Canary ["broker"] Latency
         "Canary records that were counted lost and were read later; each is late too";
-    CanaryFailed "throughline_canary_failed_total" Counter Records Canary ["broker" "reason"] Latency
+    CanaryFailed "throughline_canary_failed_total" Counter One Canary ["broker" "reason"] Latency
         "Canary records that no broker acknowledged within observe.canary.lost_seconds, or that were refused for good";
-    CanaryUnknown "throughline_canary_unknown_total" Counter Records Canary ["reason"] Latency
+    CanaryUnknown "throughline_canary_unknown_total" Counter One Canary ["reason"] Latency
         "Canary records of which nothing can be said: topic deleted, rights gone, the observer itself stood still, too many out";
     CanaryCommitFailures "throughline_canary_commit_failures_total" Counter One Canary ["reason"] Latency
         "Commits of the canary's group that were refused or not answered";
