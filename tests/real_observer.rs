@@ -634,6 +634,42 @@ fn without_rights_what_is_unknown_is_said_and_asked_once() {
 }
 
 #[test]
+fn a_declared_quota_stands_for_the_disk_and_is_bad_at_four_fifths() {
+    for version in [Version::V4_4_0, Version::V3_9_1] {
+        let kafka = Kafka::single(version);
+        topic(&kafka, "stored", 1, "");
+        client(
+            &kafka,
+            "produce",
+            "stored",
+            "--count 1000 --partitions 1 --value-bytes 2000",
+        );
+        let watched = |quota: &str| {
+            let spec = ThroughlineSpec::observer(&kafka.bootstrap(Listener::Plaintext));
+            Throughline::start(spec.set("observe.quota_bytes", quota))
+        };
+        let retention = [("sli", "retention"), ("topic", "stored")];
+        let judged = |seen: &Throughline| {
+            poll_until("a look at retention", LIMIT, || {
+                let metrics = seen.metrics();
+                let events = value(&metrics, EVENTS, &retention)?;
+                let good = value(&metrics, GOOD, &retention)?;
+                let used = value(&metrics, "throughline_log_dir_used_ratio", &[])?;
+                (events > 0.0).then_some((events - good, used))
+            })
+        };
+        let tight = watched("2400000");
+        let (bad, used) = judged(&tight);
+        assert!(bad > 0.0 && (0.8..1.2).contains(&used), "{bad} {used}");
+        tight.terminate();
+        let wide = watched("240000000");
+        let (bad, used) = judged(&wide);
+        assert!(bad == 0.0 && (0.008..0.012).contains(&used), "{bad} {used}");
+        wide.terminate();
+    }
+}
+
+#[test]
 fn older_brokers_are_watched_as_far_as_they_tell() {
     for version in [Version::V3_9_1, Version::V0_11_0_3] {
         let kafka = Kafka::single(version);

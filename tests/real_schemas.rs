@@ -77,6 +77,18 @@ impl Stage {
         self.producer.flush(LIMIT).expect("all are acknowledged");
     }
 
+    fn write_keyed(&self, topic: &str, count: usize, key: &[u8], value: Option<&[u8]>) {
+        for _ in 0..count {
+            let record = BaseRecord::<[u8], [u8]>::to(topic).key(key);
+            let record = match value {
+                Some(value) => record.payload(value),
+                None => record,
+            };
+            self.producer.send(record).expect("room in the queue");
+        }
+        self.producer.flush(LIMIT).expect("all are acknowledged");
+    }
+
     fn write_many(&self, topic: &str, count: usize, value: &[u8]) {
         self.write(topic, std::iter::repeat_n(Some(value.to_vec()), count));
     }
@@ -96,7 +108,10 @@ fn why<'a>(topic: &'a str, reason: &'a str) -> [(&'a str, &'a str); 2] {
 
 #[test]
 fn what_a_registry_does_not_confirm_is_a_failure_by_its_reason() {
-    let stage = Stage::start(&["orders", "events", "lines", "plain", "glue"]);
+    let topics = [
+        "orders", "events", "lines", "plain", "glue", "keyed", "numbered",
+    ];
+    let stage = Stage::start(&topics);
     let registry = &stage.registry;
     let register = |subject: &str, language: &str, text: &str| {
         registry
@@ -121,6 +136,17 @@ fn what_a_registry_does_not_confirm_is_a_failure_by_its_reason() {
         (0..40_i64).map(|n| Some((1_700_000_000_000 + n * 1_000_000).to_be_bytes().to_vec()));
     stage.write("plain", numbers);
     stage.write_many("glue", 5, &[&[3, 0][..], &[7; 16], b"m"].concat());
+
+    let key = register("keyed-key", "AVRO", ORDER);
+    let (key, unknown) = (framed(key, b"\x04ab"), framed(99_999, b"\x04ab"));
+    stage.write_keyed("keyed", 20, &key, Some(b"{}"));
+    stage.write_keyed("keyed", 4, &key, None);
+    stage.write_keyed("keyed", 2, &unknown, None);
+    stage.write_keyed("keyed", 3, &unknown, Some(b"{}"));
+    stage.write_keyed("keyed", 1, &framed(event, b"{}"), Some(b"{}"));
+    // Keys that only look like it.
+    let number = 1_700_000_000_000_i64.to_be_bytes();
+    stage.write_keyed("numbered", 20, &number, Some(b"{}"));
 
     let orders = pair("orders");
     let version = |version| {
@@ -148,12 +174,20 @@ fn what_a_registry_does_not_confirm_is_a_failure_by_its_reason() {
         (GOOD, &pair("lines"), 20),
         ("throughline_schema_drift", &[("topic", "lines")], 0),
         (UNKNOWN, &unsupported, 5),
+        (EVENTS, &pair("keyed"), 10),
+        (GOOD, &pair("keyed"), 4),
+        (FAILED, &why("keyed", "unknown_id"), 5),
+        (FAILED, &why("keyed", "wrong_subject"), 1),
+        ("throughline_schema_info", &[("subject", "keyed-key")], 1),
+        ("throughline_schema_drift", &[("topic", "keyed")], 0),
     ]);
     let metrics = stage.sidecar.metrics();
     let plain = metrics
         .select(EVENTS, &[("sli", "schema"), ("topic", "plain")])
         .count();
     assert_eq!(plain, 0, "no schema, no indicator");
+    let numbered = metrics.select(EVENTS, &[("sli", "schema"), ("topic", "numbered")]);
+    assert_eq!(numbered.count(), 0, "a number is no schema");
 
     what_is_known_stays_known(stage, first);
 }

@@ -30,7 +30,7 @@ use throughline::{
         messages::{
             api_versions::{ApiVersionsRequest, ApiVersionsResponse, cap_max},
             epochs::OffsetForLeaderEpochResponse,
-            fetch::{FetchRequest, ShareRequest},
+            fetch::FetchRequest,
             group::{
                 GroupHeartbeatRequest, GroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
                 JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
@@ -44,6 +44,7 @@ use throughline::{
             sasl::{
                 SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, claimed_name,
             },
+            shares::ShareRequest,
             transactions::{
                 AddOffsetsToTxnRequest, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
                 InitProducerIdResponse,

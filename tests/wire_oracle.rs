@@ -26,7 +26,7 @@ use throughline::kafka::wire::{
     messages::{
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
         epochs::{EpochEnd, OffsetForLeaderEpochResponse},
-        fetch::{FetchPartition, FetchRequest, ShareRequest},
+        fetch::{FetchPartition, FetchRequest},
         group::{
             GroupHeartbeatRequest, GroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
             JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
@@ -41,6 +41,7 @@ use throughline::kafka::wire::{
         sasl::{
             SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, claimed_name,
         },
+        shares::{AcknowledgeType, AcknowledgedRun, SharePartition, ShareRequest},
         transactions::{
             AddOffsetsToTxnRequest, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
             InitProducerIdResponse,
@@ -145,6 +146,10 @@ fn share_requests_read_as_the_schema_writes_them() {
                 group: text(v, "GroupId"),
                 member: text(v, "MemberId"),
                 session_epoch: n(v, "ShareSessionEpoch"),
+                topics: topics(v, "Topics", "Partitions", |p| SharePartition {
+                    partition: n(p, "PartitionIndex"),
+                    acknowledged: acknowledged(p),
+                }),
             };
             assert_eq!(read, expected);
         }
@@ -159,6 +164,40 @@ fn share_requests_read_as_the_schema_writes_them() {
         known::<theirs::ShareAcknowledgeRequest>(),
         check(ApiKey::SHARE_ACKNOWLEDGE),
     );
+}
+
+/// Every offset by itself, then neighbours alike together.
+fn acknowledged(partition: &Value) -> Vec<AcknowledgedRun> {
+    let mut all: Vec<AcknowledgedRun> = Vec::new();
+    for batch in partition["AcknowledgementBatches"].as_array().unwrap() {
+        let (first, last): (i64, i64) = (n(batch, "FirstOffset"), n(batch, "LastOffset"));
+        let types = batch["AcknowledgeTypes"].as_array().unwrap();
+        let begin = all.len();
+        for (behind, kind) in types.iter().enumerate() {
+            let at = first.saturating_add(i64::try_from(behind).unwrap());
+            if at > last {
+                break;
+            }
+            let kind = match kind.as_i64().unwrap() {
+                0 => AcknowledgeType::Gap,
+                1 => AcknowledgeType::Accept,
+                2 => AcknowledgeType::Release,
+                3 => AcknowledgeType::Reject,
+                4 => AcknowledgeType::Renew,
+                _ => AcknowledgeType::Other,
+            };
+            let end = if types.len() == 1 { last } else { at };
+            match all[begin..].last_mut() {
+                Some(run) if run.kind == kind => run.last = end,
+                _ => all.push(AcknowledgedRun {
+                    first: at,
+                    last: end,
+                    kind,
+                }),
+            }
+        }
+    }
+    all
 }
 
 fn commit_topics(v: &Value) -> Vec<Topic<'_, CommitPartition>> {
@@ -653,7 +692,8 @@ fn error_codes(value: &Value, out: &mut Vec<i16>) {
         Value::Array(all) => all.iter().for_each(|v| error_codes(v, out)),
         Value::Object(map) => {
             for (name, inner) in map {
-                if name.ends_with("ErrorCode") {
+                // That one tells why the topic's configuration is not shown; the topic was created.
+                if name.ends_with("ErrorCode") && name != "TopicConfigErrorCode" {
                     out.push(i16::try_from(inner.as_i64().unwrap()).unwrap());
                 }
                 error_codes(inner, out);
@@ -697,6 +737,22 @@ fn outcomes_are_the_worst_error_of_the_whole_response() {
         ("AddPartitionsToTxnResponse", ApiKey::ADD_PARTITIONS_TO_TXN),
         ("AddOffsetsToTxnResponse", ApiKey::ADD_OFFSETS_TO_TXN),
         ("ShareAcknowledgeResponse", ApiKey::SHARE_ACKNOWLEDGE),
+        ("CreateTopicsResponse", ApiKey::CREATE_TOPICS),
+        ("DeleteTopicsResponse", ApiKey::DELETE_TOPICS),
+        ("DeleteRecordsResponse", ApiKey::DELETE_RECORDS),
+        ("CreatePartitionsResponse", ApiKey::CREATE_PARTITIONS),
+        ("DescribeConfigsResponse", ApiKey::DESCRIBE_CONFIGS),
+        ("AlterConfigsResponse", ApiKey::ALTER_CONFIGS),
+        (
+            "IncrementalAlterConfigsResponse",
+            ApiKey::INCREMENTAL_ALTER_CONFIGS,
+        ),
+        ("DescribeAclsResponse", ApiKey::DESCRIBE_ACLS),
+        ("CreateAclsResponse", ApiKey::CREATE_ACLS),
+        ("DeleteAclsResponse", ApiKey::DELETE_ACLS),
+        ("DescribeGroupsResponse", ApiKey::DESCRIBE_GROUPS),
+        ("DeleteGroupsResponse", ApiKey::DELETE_GROUPS),
+        ("OffsetDeleteResponse", ApiKey::OFFSET_DELETE),
     ] {
         every(name, None, |body, version, v| {
             let read = outcome::top_level(key, version, body).unwrap();

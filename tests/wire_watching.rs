@@ -33,13 +33,17 @@ use throughline::kafka::wire::{
         membership::{
             AskedPositions, CONSUMER_GROUP_DESCRIBE_VERSIONS, DESCRIBE_GROUPS_VERSIONS,
             DescribedGroup, FIND_COORDINATOR_VERSIONS, LIST_GROUPS_VERSIONS, ListGroupsResponse,
-            ListedGroup, OFFSET_FETCH_VERSIONS, consumer_group_describe_request,
+            ListedGroup, OFFSET_FETCH_VERSIONS, SHARE_GROUP_DESCRIBE_VERSIONS,
+            SHARE_GROUP_OFFSETS_VERSIONS, SharePosition, consumer_group_describe_request,
             consumer_group_describe_response, describe_groups_request, describe_groups_response,
             find_coordinators_request, list_groups_request, offset_fetch_request,
+            share_group_describe_request, share_group_describe_response,
+            share_group_offsets_request, share_group_offsets_response,
         },
         reading::{Isolation, LATEST, LIST_OFFSETS_VERSIONS, Start, isolated_offsets_request},
         requests::topic_rights_request,
     },
+    reader::TopicRef,
 };
 
 /// Holds a request of every version against the schema and the crate; one version further is none.
@@ -125,6 +129,14 @@ fn requests_about_groups_are_what_the_schema_writes() {
         |version| consumer_group_describe_request(9, version, &names),
     );
     asks(
+        "ShareGroupDescribe",
+        ApiKey::SHARE_GROUP_DESCRIBE,
+        SHARE_GROUP_DESCRIBE_VERSIONS,
+        known::<theirs::ShareGroupDescribeRequest>(),
+        |_| json!({"GroupIds": names, "IncludeAuthorizedOperations": false}),
+        |version| share_group_describe_request(9, version, &names),
+    );
+    asks(
         "FindCoordinator",
         ApiKey::FIND_COORDINATOR,
         FIND_COORDINATOR_VERSIONS,
@@ -175,6 +187,23 @@ fn requests_for_positions_are_what_the_schema_writes() {
         |version| {
             let topics = Some(vec![("orders", vec![0, 1, 2])]);
             offset_fetch_request(9, version, &[AskedPositions { group: "g", topics }])
+        },
+    );
+    let topic = json!({"TopicName": "orders", "Partitions": [0, 1, 2]});
+    asks(
+        "DescribeShareGroupOffsets",
+        ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS,
+        SHARE_GROUP_OFFSETS_VERSIONS,
+        known::<theirs::DescribeShareGroupOffsetsRequest>(),
+        |_| {
+            let all = json!({"GroupId": "payments", "Topics": null});
+            json!({"Groups": [all, {"GroupId": "g", "Topics": [topic]}]})
+        },
+        |version| {
+            let asked = |group, topics| AskedPositions { group, topics };
+            let of = vec![("orders", vec![0, 1, 2])];
+            let groups = [asked("payments", None), asked("g", Some(of))];
+            share_group_offsets_request(9, version, &groups)
         },
     );
 }
@@ -340,6 +369,45 @@ fn answers_about_groups_read_as_the_schema_writes_them() {
         },
         |body, version| consumer_group_describe_response(body, version).map(drop),
     );
+    told(
+        "ShareGroupDescribeResponse",
+        SHARE_GROUP_DESCRIBE_VERSIONS,
+        known::<theirs::ShareGroupDescribeResponse>(),
+        |body, version, v| {
+            described(v, share_group_describe_response(body, version).unwrap());
+        },
+        |body, version| share_group_describe_response(body, version).map(drop),
+    );
+    told(
+        "DescribeShareGroupOffsetsResponse",
+        SHARE_GROUP_OFFSETS_VERSIONS,
+        known::<theirs::DescribeShareGroupOffsetsResponse>(),
+        |body, version, v| {
+            let position = |p: &Value| SharePosition {
+                partition: n(p, "PartitionIndex"),
+                start: num::<i64>(p, "StartOffset").filter(|at| *at >= 0),
+                lag: num::<i64>(p, "Lag").and_then(|lag| u64::try_from(lag).ok()),
+                error_code: n(p, "ErrorCode"),
+            };
+            let topic = |t: &'_ Value| -> Vec<SharePosition> {
+                list(t, "Partitions").iter().map(position).collect()
+            };
+            let read = share_group_offsets_response(body, version).unwrap();
+            let groups = list(v, "Groups");
+            assert_eq!(read.len(), groups.len());
+            for (read, group) in read.iter().zip(groups) {
+                assert_eq!(Some(read.group), text(group, "GroupId"));
+                assert_eq!(read.error_code, n::<i16>(group, "ErrorCode"));
+                let topics = list(group, "Topics");
+                assert_eq!(read.topics.len(), topics.len());
+                for (read, of) in read.topics.iter().zip(topics) {
+                    assert_eq!(read.topic, TopicRef::Name(text(of, "TopicName").unwrap()));
+                    assert_eq!(read.partitions, topic(of));
+                }
+            }
+        },
+        |body, version| share_group_offsets_response(body, version).map(drop),
+    );
 }
 
 #[test]
@@ -405,7 +473,10 @@ fn answers_about_the_cluster_read_as_the_schema_writes_them() {
             let read = LogDirs::read(body, version).unwrap();
             let dirs: Vec<(i64, i64)> = list(v, "Results")
                 .iter()
-                .map(|d| (n(d, "TotalBytes"), n(d, "UsableBytes")))
+                .map(|d| {
+                    let volume = |name| num::<i64>(d, name).unwrap_or(-1);
+                    (volume("TotalBytes"), volume("UsableBytes"))
+                })
                 .collect();
             let topics: Vec<&str> = list(v, "Results")
                 .iter()
@@ -413,6 +484,13 @@ fn answers_about_the_cluster_read_as_the_schema_writes_them() {
                 .map(|t| text(t, "Name").unwrap())
                 .collect();
             assert_eq!(read.topics, topics);
+            let held = list(v, "Results").iter().map(|d| {
+                let partitions = list(d, "Topics").iter().flat_map(|t| list(t, "Partitions"));
+                let sizes = partitions.map(|p| n::<i64>(p, "PartitionSize").max(0));
+                sizes.fold(0_i64, i64::saturating_add)
+            });
+            let told = read.dirs.iter().map(|d| d.held_bytes);
+            assert_eq!(told.collect::<Vec<_>>(), held.collect::<Vec<_>>());
             let seen = read.dirs.iter().map(|d| (d.total_bytes, d.usable_bytes));
             assert_eq!(seen.collect::<Vec<_>>(), dirs);
         },

@@ -1,4 +1,4 @@
-//! What values say of their schemas, held against what a registry has.
+//! What values and keys say of their schemas, held against what a registry has.
 //!
 //! Whole batches wait for the registry's answers, a few seconds and a few megabytes at most; past that, what they hold is unknown.
 //! Must not ask the registry itself, nor keep a value longer than that.
@@ -21,7 +21,7 @@ use crate::{
     event::{Name, SchemaCount, SchemaSeen, SchemaVerdict, SchemaVersion},
     kafka::wire::record::{Record, Records},
     registry::{Registry, RegistryError},
-    schema::{Answer, Framed, Framing, Known, Language, Question, SchemaId, Schemas},
+    schema::{Answer, Framed, Framing, Known, Language, Part, Question, SchemaId, Schemas},
 };
 
 /// How long a batch waits for answers.
@@ -105,8 +105,8 @@ struct Waiting {
 pub(crate) struct SchemaCheck {
     link: Option<Link>,
     schemas: Schemas,
-    /// Topics whose values have had a schema that belongs to them.
-    topics: BTreeSet<Name>,
+    /// Topics whose values, or keys, have had a schema that belongs to them.
+    topics: BTreeSet<(Name, Part)>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     decodes_per_second: u32,
@@ -114,8 +114,28 @@ pub(crate) struct SchemaCheck {
     refilled: Instant,
 }
 
-/// What one value says; `None` while the registry is asked.
+/// When a batch came, whether it has waited long enough, and now.
+#[derive(Debug, Clone, Copy)]
+struct When {
+    since: Instant,
+    given_up: bool,
+    now: Instant,
+}
+
+impl When {
+    const fn at(now: Instant) -> Self {
+        Self {
+            since: now,
+            given_up: false,
+            now,
+        }
+    }
+}
+
+/// What one part of a record says; `None` while the registry is asked.
 type Said = Option<SchemaSeen>;
+/// And the whole: of key and value what is worse, and the version of the key.
+type SaidOfBoth = Option<(Option<SchemaSeen>, Option<SchemaVersion>)>;
 
 impl SchemaCheck {
     /// With a registry or without; so many values decoded a second.
@@ -143,13 +163,17 @@ impl SchemaCheck {
         self.listen(now);
         // What a topic says is taken in its order: what came before tells how to take it.
         let behind = self.waiting.iter().any(|waiting| waiting.topic == *topic);
-        if !behind && let Some(counts) = self.counts(topic, records, now, false) {
+        if !behind && let Some(counts) = self.counts(topic, records, When::at(now)) {
             return counts;
         }
         self.ask();
         let bytes = self.waiting_bytes.saturating_add(batch.len());
         if bytes > WAITING_BYTES_MAX {
-            return self.counts(topic, records, now, true).unwrap_or_default();
+            let when = When {
+                given_up: true,
+                ..When::at(now)
+            };
+            return self.counts(topic, records, when).unwrap_or_default();
         }
         self.waiting_bytes = bytes;
         self.waiting.push_back(Waiting {
@@ -174,9 +198,13 @@ impl SchemaCheck {
                 self.waiting.push_back(waiting);
                 continue;
             }
-            let given_up = now.saturating_duration_since(waiting.since) >= WAITS;
+            let when = When {
+                since: waiting.since,
+                given_up: now.saturating_duration_since(waiting.since) >= WAITS,
+                now,
+            };
             let counts = match Records::open(&waiting.batch, bytes_max) {
-                Ok(records) => self.counts(&waiting.topic, &records, now, given_up),
+                Ok(records) => self.counts(&waiting.topic, &records, when),
                 Err(_) => Some(Vec::new()),
             };
             match counts {
@@ -217,38 +245,64 @@ impl SchemaCheck {
         &mut self,
         topic: &Name,
         records: &Records<'_>,
-        now: Instant,
-        given_up: bool,
+        when: When,
     ) -> Option<Vec<SchemaCount>> {
         let mut counts: Vec<SchemaCount> = Vec::new();
         let mut asked = false;
         for record in records {
             let Ok(record) = record else { break };
-            let Some(value) = record.value else { continue };
-            let Some(seen) = self.said(topic, &record, value, now, given_up) else {
+            let Some((whole, key)) = self.of_both(topic, &record, when) else {
                 // Go on: all that is missing is asked for at once.
                 asked = true;
                 continue;
             };
-            match counts.iter_mut().find(|count| count.seen == seen) {
-                Some(count) => count.records = count.records.saturating_add(1),
-                None => counts.push(SchemaCount { seen, records: 1 }),
+            for seen in whole.into_iter().chain(key.map(SchemaSeen::Key)) {
+                match counts.iter_mut().find(|count| count.seen == seen) {
+                    Some(count) => count.records = count.records.saturating_add(1),
+                    None => counts.push(SchemaCount { seen, records: 1 }),
+                }
             }
         }
         (!asked).then_some(counts)
+    }
+
+    /// Both are asked for before either is waited for.
+    fn of_both(&mut self, topic: &Name, record: &Record<'_>, when: When) -> SaidOfBoth {
+        let key = match record.key {
+            Some(key) => self.of_key(topic, record, key, when),
+            None => Some(SchemaSeen::Bare),
+        };
+        let value = match record.value {
+            Some(value) => self
+                .said(topic, record, (Part::Value, value), when)
+                .map(Some),
+            None => Some(None),
+        };
+        Some(worse(value?, key?))
+    }
+
+    /// Whole numbers look like framing, so a key is looked at only where the registry has a schema for keys of the topic.
+    fn of_key(&mut self, topic: &Name, record: &Record<'_>, key: &[u8], when: When) -> Said {
+        let nothing = Some(SchemaSeen::Bare);
+        if self.link.is_none() || framed(record, Part::Key, key).is_none() {
+            return nothing;
+        }
+        match self.schemas.has_topic(topic, Part::Key, when.now) {
+            Some(true) => self.said(topic, record, (Part::Key, key), when),
+            Some(false) => nothing,
+            None if when.given_up => nothing,
+            None => None,
+        }
     }
 
     fn said(
         &mut self,
         topic: &Name,
         record: &Record<'_>,
-        value: &[u8],
-        now: Instant,
-        given_up: bool,
+        (part, bytes): (Part, &[u8]),
+        when: When,
     ) -> Said {
-        let headers = record.headers().map_while(Result::ok);
-        let headers = headers.map(|header| (header.key, header.value));
-        let Some(framed) = Framed::read(headers, value) else {
+        let Some(framed) = framed(record, part, bytes) else {
             return Some(SchemaSeen::Bare);
         };
         let say = |verdict, version| SchemaSeen::Framed {
@@ -263,11 +317,14 @@ impl SchemaCheck {
         if self.link.is_none() {
             return plain(SchemaVerdict::NoRegistry);
         }
-        let away = || given_up.then(|| say(SchemaVerdict::RegistryAway, None));
-        let Some(known) = self.schemas.schema(framed.id, now) else {
+        let away = || {
+            when.given_up
+                .then(|| say(SchemaVerdict::RegistryAway, None))
+        };
+        let Some(known) = self.schemas.schema(framed.id, when.now) else {
             return away();
         };
-        let fits = known.as_ref().map(|known| known.subject_of(topic));
+        let fits = known.as_ref().map(|known| known.subject_of(part, topic));
         if let (Some(known), Some(Ok(subject))) = (&known, fits) {
             let subject = subject.map(|s| (Arc::clone(&s.name), s.version));
             let version = subject.map(|(subject, version)| SchemaVersion {
@@ -276,25 +333,35 @@ impl SchemaCheck {
                 language: known.language.map_or("other", Language::as_str),
             });
             let known = Arc::clone(known);
-            self.belongs(topic);
+            self.belongs(topic, part);
             return Some(say(self.decoded(&known, framed.message), version));
         }
-        // Bytes that look like framing and are none: only where the topic's values are known to have one, it is wrong.
-        let is_checked = self.topics.contains(topic)
-            || match self.schemas.has_topic(topic, now) {
+        // Bytes that look like framing and are none: only where that part of the topic is known to have one, it is wrong.
+        let is_checked = self.topics.contains(&(Arc::clone(topic), part))
+            || match self.schemas.has_topic(topic, part, when.now) {
                 Some(is) => is,
                 None => return away(),
             };
         match (is_checked, known) {
             (false, _) => Some(SchemaSeen::Bare),
             (true, None) => plain(SchemaVerdict::UnknownId),
-            (true, Some(_)) => plain(SchemaVerdict::WrongSubject),
+            (true, Some(_)) => {
+                let of = (topic, part);
+                let certain = self
+                    .schemas
+                    .is_stranger(framed.id, of, when.since, when.now);
+                if certain {
+                    plain(SchemaVerdict::WrongSubject)
+                } else {
+                    away()
+                }
+            }
         }
     }
 
-    fn belongs(&mut self, topic: &Name) {
-        if self.topics.len() < TOPICS_MAX && !self.topics.contains(topic) {
-            self.topics.insert(Arc::clone(topic));
+    fn belongs(&mut self, topic: &Name, part: Part) {
+        if self.topics.len() < TOPICS_MAX {
+            self.topics.insert((Arc::clone(topic), part));
         }
     }
 
@@ -313,6 +380,73 @@ impl SchemaCheck {
             Some(true) => SchemaVerdict::Good,
             Some(false) => SchemaVerdict::Undecodable,
             None => SchemaVerdict::Unsupported,
+        }
+    }
+}
+
+fn framed<'r>(record: &Record<'r>, part: Part, bytes: &'r [u8]) -> Option<Framed<'r>> {
+    let headers = record.headers().map_while(Result::ok);
+    Framed::read(
+        part,
+        headers.map(|header| (header.key, header.value)),
+        bytes,
+    )
+}
+
+/// One record is one event: what does not hold of its key does not hold of it.
+fn worse(
+    value: Option<SchemaSeen>,
+    key: SchemaSeen,
+) -> (Option<SchemaSeen>, Option<SchemaVersion>) {
+    let SchemaSeen::Framed {
+        framing,
+        verdict: of_key,
+        version,
+    } = key
+    else {
+        return (value, None);
+    };
+    let whole = match value {
+        // A tombstone has only its key.
+        None => SchemaSeen::Framed {
+            framing,
+            verdict: of_key,
+            version: None,
+        },
+        Some(SchemaSeen::Framed {
+            framing,
+            verdict,
+            version,
+        }) => SchemaSeen::Framed {
+            framing,
+            verdict: if severity(of_key) > severity(verdict) {
+                of_key
+            } else {
+                verdict
+            },
+            version,
+        },
+        Some(_) if severity(of_key) == FAILED => SchemaSeen::Framed {
+            framing,
+            verdict: of_key,
+            version: None,
+        },
+        Some(other) => other,
+    };
+    (Some(whole), version)
+}
+
+const FAILED: u8 = 2;
+
+const fn severity(verdict: SchemaVerdict) -> u8 {
+    match verdict {
+        SchemaVerdict::Good => 0,
+        SchemaVerdict::NoRegistry
+        | SchemaVerdict::RegistryAway
+        | SchemaVerdict::Unsupported
+        | SchemaVerdict::NotDecoded => 1,
+        SchemaVerdict::UnknownId | SchemaVerdict::WrongSubject | SchemaVerdict::Undecodable => {
+            FAILED
         }
     }
 }

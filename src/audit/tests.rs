@@ -129,6 +129,7 @@ fn delivered(topic: &str, records: u32) -> Facts {
         captured: None,
     };
     Facts::Delivered(Delivered {
+        acknowledged: None,
         group: None,
         read_committed: false,
         data_was_there: true,
@@ -140,6 +141,7 @@ fn delivered(topic: &str, records: u32) -> Facts {
             high_watermark: 10,
             last_stable: 10,
             log_start: 0,
+            acquired: Vec::new(),
             batches: vec![batch],
             traced: Vec::new(),
             unrecorded: None,

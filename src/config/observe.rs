@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     canary::CanaryConfig,
     effective::seconds_json,
-    section::{Section, seconds},
+    section::{Section, integer, seconds},
 };
 
 /// The `observe` section.
@@ -21,6 +21,8 @@ pub struct ObserveConfig {
     pub delivery_deadline: Duration,
     /// How long a group may be without members before it is abandoned.
     pub abandoned_after: Duration,
+    /// Bytes that one broker may hold; default: what its disk can.
+    pub quota_bytes: Option<u64>,
     /// Records of our own; `None` = none are written.
     pub canary: Option<CanaryConfig>,
 }
@@ -31,6 +33,7 @@ impl Default for ObserveConfig {
             cycle: Duration::from_secs(10),
             delivery_deadline: Duration::from_secs(300),
             abandoned_after: Duration::from_secs(86_400),
+            quota_bytes: None,
             canary: None,
         }
     }
@@ -51,6 +54,7 @@ impl ObserveConfig {
                 default.abandoned_after,
                 seconds(1.0..=2_592_000.0),
             ),
+            quota_bytes: section.optional("quota_bytes", integer(1_048_576..=1 << 60)),
             canary: CanaryConfig::read(&section.section("canary")),
         }
     }
@@ -60,6 +64,7 @@ impl ObserveConfig {
             "cycle_seconds": seconds_json(self.cycle),
             "delivery_deadline_seconds": seconds_json(self.delivery_deadline),
             "abandoned_after_seconds": seconds_json(self.abandoned_after),
+            "quota_bytes": self.quota_bytes,
         });
         if let (Some(canary), Value::Object(map)) = (&self.canary, &mut json) {
             map.insert("canary".to_owned(), canary.to_json());

@@ -145,6 +145,7 @@ const OBSERVE: &[Key] = &[
     key("cycle_seconds", One),
     key("delivery_deadline_seconds", One),
     key("abandoned_after_seconds", One),
+    key("quota_bytes", One),
     key("canary", Presence(CANARY)),
 ];
 

@@ -19,6 +19,8 @@ pub enum Facts {
     Delivered(Delivered),
     /// A group said how far it got.
     Settled(Settled),
+    /// A member of a share group said what became of records.
+    Acknowledged(Acknowledged),
     /// A group asked how far it had got.
     Positions(Positions),
     /// A consumer asked, after a change of leader, where the records end that it has read of: (topic, partition, offset behind
@@ -287,8 +289,10 @@ pub enum PublishOutcome {
 /// One answer with records.
 #[derive(Debug)]
 pub struct Delivered {
-    /// The group, where the request names it (share groups); `None` for ordinary fetches.
+    /// The share group, where the request names one; `None` for ordinary fetches.
     pub group: Option<Name>,
+    /// What the same request acknowledged, of share groups.
+    pub acknowledged: Option<Box<Acknowledged>>,
     /// The consumer reads committed records only.
     pub read_committed: bool,
     /// Data was there when asked (asked offset before the known end, not throttled): only then the duration is the
@@ -317,10 +321,78 @@ pub struct DeliveredPart {
     pub log_start: i64,
     /// The complete batches, in offset order.
     pub batches: Vec<BatchFact>,
+    /// What the member of a share group was given of them, in offset order. Nobody else: all of them.
+    pub acquired: Vec<Acquired>,
     /// Records whose trace is recorded; the first ones where there are many.
     pub traced: Vec<Traced>,
     /// The first record, where its trace is not recorded: in case that something goes wrong with it.
     pub unrecorded: Option<Box<Traced>>,
+}
+
+/// Offsets that a member of a share group was given (KIP-932).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acquired {
+    /// First offset.
+    pub first: i64,
+    /// Last offset, inclusive.
+    pub last: i64,
+    /// How often the group was given them, this time included.
+    pub deliveries: u32,
+}
+
+/// What a member of a share group says of records it was given.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Share group.
+    pub group: Name,
+    /// Member id.
+    pub member: Name,
+    /// It gives up its session: the cluster takes back what it does not acknowledge.
+    pub leaves: bool,
+    /// One entry per partition.
+    pub parts: Vec<AcknowledgedPart>,
+}
+
+/// What is said of one partition.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AcknowledgedPart {
+    /// Topic, or [`super::UNRESOLVED`].
+    pub topic: Name,
+    /// Partition number.
+    pub partition: i32,
+    /// (first offset, last offset, what became of them).
+    pub runs: Vec<(i64, i64, Acknowledgement)>,
+    /// Why the broker refused it, if it did: all of it stays as it was.
+    pub error: Option<Failure>,
+}
+
+/// What became of records given to a share group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Acknowledgement {
+    /// There is no record at those offsets.
+    Gap,
+    /// Processed.
+    Accepted,
+    /// Not now: they are given to a member again.
+    Released,
+    /// Never: nobody is given them again.
+    Rejected,
+}
+
+impl Acknowledgement {
+    /// What a record can become.
+    pub const OF_RECORDS: [Self; 3] = [Self::Accepted, Self::Released, Self::Rejected];
+
+    /// The metric label: Kafka's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::Accepted => "accept",
+            Self::Released => "release",
+            Self::Rejected => "reject",
+        }
+    }
 }
 
 /// One complete batch inside an answer.

@@ -18,10 +18,10 @@ pub use counters::{
     FrameMode,
 };
 pub use facts::{
-    BatchFact, BatchKind, Candidate, Candidates, Codec, Delivered, DeliveredPart, Descent, Example,
-    Facts, Injection, Membership, MembershipChange, Origin, PartitionSet, Positions, Produced,
-    ProducedPart, ProducerSequence, PublishOutcome, Settled, SettledPart, SpanIds, TopicSeen,
-    Traced,
+    Acknowledged, AcknowledgedPart, Acknowledgement, Acquired, BatchFact, BatchKind, Candidate,
+    Candidates, Codec, Delivered, DeliveredPart, Descent, Example, Facts, Injection, Membership,
+    MembershipChange, Origin, PartitionSet, Positions, Produced, ProducedPart, ProducerSequence,
+    PublishOutcome, Settled, SettledPart, SpanIds, TopicSeen, Traced,
 };
 pub use records::{
     CapturedBatch, Category, DeliveredRecord, Identity, SchemaCount, SchemaSeen, SchemaVerdict,

@@ -86,7 +86,7 @@ impl Category {
 pub struct SentRecords {
     /// Those that were set aside, in order.
     pub aside: Vec<SetAside>,
-    /// What the values say of their schemas; what is still to be asked comes later.
+    /// What they say of their schemas; what is still to be asked comes later.
     pub schemas: Vec<SchemaCount>,
 }
 
@@ -99,12 +99,14 @@ pub struct SchemaCount {
     pub records: u64,
 }
 
-/// What a value that is not null says of its schema.
+/// What a record says of the schemas of its value and, where it has one, of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SchemaSeen {
-    /// Nothing.
+    /// Its value says nothing.
     Bare,
-    /// Which one wrote it.
+    /// No verdict: the version of its key, where the registry knows it.
+    Key(SchemaVersion),
+    /// Which one wrote it; of key and value what is worse.
     Framed {
         /// In whose framing.
         framing: &'static str,

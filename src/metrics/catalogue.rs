@@ -291,6 +291,8 @@ families! {
         "Records given up on, by the topic they were read from, once the dead-letter topic has them";
     RetriedRecords "throughline_retried_records_total" Counter Records Failures ["topic" "group" "retry_topic" "category"] Latency
         "Records set aside to be tried again, once the retry topic has them";
+    AcknowledgedRecords "throughline_share_acknowledged_records_total" Counter Records Failures ["topic" "group" "acknowledgement"] Latency
+        "Records that members of a share group accepted, released (to be given again) or rejected";
     PoisonRecords "throughline_poison_records" Gauge Records Failures ["topic" "group"] Latency
         "Records that a group does not get past, or that were dead-lettered again after they were given back";
     SchemaRecords "throughline_schema_records_total" Counter Records Schema ["topic" "framing"] Latency
@@ -300,7 +302,7 @@ families! {
     SchemaVersions "throughline_schema_info" Info One Schema ["topic" "subject" "version" "format"] Latency
         "Schema versions that records were written with in the last hour";
     SchemaDrift "throughline_schema_drift" Gauge One Schema ["topic"] Latency
-        "Schema versions in use in a topic within the last hour, besides the first: 0 = all producers agree";
+        "Schema versions in use in a topic within the last hour, besides one of each subject: 0 = all producers agree";
     ExaminedRatio "throughline_examined_ratio" Gauge Ratio Failures ["topic" "direction"] Latency
         "Share of the records of the last minutes whose ids and headers were looked at; the rest is unknown, never good";
     GroupLagRecords "throughline_group_lag_records" Gauge Records Observer ["topic" "group"] Latency

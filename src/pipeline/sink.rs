@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{conventions, names::Names, snapshot::seconds};
 use crate::{
-    event::{Category, Name, SpanIds},
+    event::{Acknowledgement, Category, Name, SpanIds},
     metrics::{Exemplar, Id, Recorder},
     sli::{DuplicateClass, Loss, LossReason, Measure, Reason, Series, Sink, Stage},
 };
@@ -75,6 +75,7 @@ impl Sink for Recording<'_> {
             } => self.rebalanced(group, reason, count),
             other @ (Measure::Duplicates { .. }
             | Measure::SetAside { .. }
+            | Measure::Acknowledged { .. }
             | Measure::Framed { .. }
             | Measure::SchemaFailed { .. }) => self.failure(&other),
             Measure::Lost(loss) => self.lost(&loss),
@@ -153,6 +154,12 @@ impl Recording<'_> {
                 category,
                 retry,
             } => self.set_aside((topic, group), into, category, retry),
+            Measure::Acknowledged {
+                topic,
+                group,
+                became,
+                records,
+            } => self.acknowledged((topic, group), became, records),
             Measure::Framed {
                 topic,
                 framing,
@@ -184,6 +191,16 @@ impl Recording<'_> {
         let (topic, group) = self.pair(topic, group);
         let labels = [&*topic, &*group, class.as_str()];
         self.recorder.add(Id::DuplicateRecords, &labels, count);
+    }
+
+    /// All of its kinds exist with the first of them.
+    fn acknowledged(&mut self, pair: (&Name, &Name), became: Acknowledgement, records: u64) {
+        let (topic, group) = self.pair(pair.0, pair.1);
+        for each in Acknowledgement::OF_RECORDS {
+            let labels = [&*topic, &*group, each.as_str()];
+            let count = if each == became { records } else { 0 };
+            self.recorder.add(Id::AcknowledgedRecords, &labels, count);
+        }
     }
 
     /// All kinds of failure exist with the first of them.

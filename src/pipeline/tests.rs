@@ -171,6 +171,7 @@ fn settled(group: &str, offset: i64) -> Facts {
 
 fn delivered(base_ms: i64, max_ms: i64, captured: Option<CapturedBatch>) -> Facts {
     Facts::Delivered(Delivered {
+        acknowledged: None,
         group: None,
         read_committed: false,
         data_was_there: true,
@@ -184,6 +185,7 @@ fn delivered(base_ms: i64, max_ms: i64, captured: Option<CapturedBatch>) -> Fact
             log_start: 0,
             traced: Vec::new(),
             unrecorded: None,
+            acquired: Vec::new(),
             batches: vec![BatchFact {
                 base_offset: 0,
                 last_offset: 1,

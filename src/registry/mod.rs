@@ -145,7 +145,7 @@ impl Registry {
             Ok(Ok(answer)) => answer,
             Ok(Err(Fault::Missing)) => match question {
                 Question::Schema(id) => Answer::NoSchema(id),
-                Question::Topic(topic) => Answer::Topic(topic, false),
+                Question::Topic(topic, part) => Answer::Topic(topic, part, false),
             },
             Ok(Err(Fault::Away)) | Err(_) => Answer::Failed(question),
         }
@@ -153,10 +153,10 @@ impl Registry {
 
     async fn answer(&self, question: &Question) -> Result<Answer, Fault> {
         let (id, path) = match question {
-            Question::Topic(topic) => {
-                let path = format!("/subjects/{}/versions", escaped(&format!("{topic}-value")));
-                let _: Vec<i32> = self.read(&path).await?;
-                return Ok(Answer::Topic(Arc::clone(topic), true));
+            Question::Topic(topic, part) => {
+                let subject = escaped(&format!("{topic}{}", part.suffix()));
+                let _: Vec<i32> = self.read(&format!("/subjects/{subject}/versions")).await?;
+                return Ok(Answer::Topic(Arc::clone(topic), *part, true));
             }
             Question::Schema(SchemaId::Global(_)) => return Err(Fault::Missing),
             Question::Schema(id @ SchemaId::Number(number)) => {

@@ -1,4 +1,4 @@
-//! How a value says which schema wrote it.
+//! How a key or a value says which schema wrote it.
 //!
 //! Reference: the wire format of Confluent's serializers (magic byte 0 and a schema id; since 8.1 also the header
 //! `__value_schema_id`), of the AWS Glue Schema Registry (byte 3, a compression byte, a UUID) and of Apicurio (headers
@@ -13,6 +13,26 @@ const GLUE_PREFIX: usize = 18;
 const GLUE_VERSION: u8 = 3;
 /// Not compressed, zlib.
 const GLUE_COMPRESSION: [u8; 2] = [0, 5];
+
+/// Which half of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// Its key.
+    Key,
+    /// Its value.
+    Value,
+}
+
+impl Part {
+    /// What stands behind the topic in the name of its subject, in Confluent's default strategy.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Key => "-key",
+            Self::Value => "-value",
+        }
+    }
+}
 
 /// Who defined the framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,7 +95,7 @@ impl fmt::Display for SchemaId {
     }
 }
 
-/// A value with its framing.
+/// A key or value with its framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Framed<'v> {
     /// Who defined it.
@@ -87,14 +107,15 @@ pub struct Framed<'v> {
 }
 
 impl<'v> Framed<'v> {
-    /// Reads a record's framing; headers count before bytes.
+    /// Reads the framing of one part of a record; headers count before bytes.
     pub fn read<'h>(
+        part: Part,
         headers: impl IntoIterator<Item = (&'h [u8], Option<&'h [u8]>)>,
         value: &'v [u8],
     ) -> Option<Self> {
         let in_header = headers
             .into_iter()
-            .find_map(|(key, held)| header(key, held?));
+            .find_map(|(key, held)| header(part, key, held?));
         if let Some((framing, id)) = in_header {
             return Some(Self {
                 framing,
@@ -106,10 +127,10 @@ impl<'v> Framed<'v> {
     }
 }
 
-fn header(key: &[u8], value: &[u8]) -> Option<(Framing, SchemaId)> {
+fn header(part: Part, key: &[u8], value: &[u8]) -> Option<(Framing, SchemaId)> {
     let number = |value: &[u8]| Some(i64::from_be_bytes(value.try_into().ok()?));
-    match key {
-        b"__value_schema_id" => {
+    match (part, key) {
+        (Part::Value, b"__value_schema_id") | (Part::Key, b"__key_schema_id") => {
             let id = match value.split_first()? {
                 (0, id) => SchemaId::Number(i32::from_be_bytes(id.try_into().ok()?)),
                 (1, id) => SchemaId::Guid(id.try_into().ok()?),
@@ -118,12 +139,14 @@ fn header(key: &[u8], value: &[u8]) -> Option<(Framing, SchemaId)> {
             Some((Framing::ConfluentHeader, id))
         }
         // What Confluent's API of that registry calls an id.
-        b"apicurio.value.contentId" => {
+        (Part::Value, b"apicurio.value.contentId") | (Part::Key, b"apicurio.key.contentId") => {
             let id = number(value)?;
             let id = i32::try_from(id).map_or(SchemaId::Global(id), SchemaId::Number);
             Some((Framing::Apicurio, id))
         }
-        b"apicurio.value.globalId" => Some((Framing::Apicurio, SchemaId::Global(number(value)?))),
+        (Part::Value, b"apicurio.value.globalId") | (Part::Key, b"apicurio.key.globalId") => {
+            Some((Framing::Apicurio, SchemaId::Global(number(value)?)))
+        }
         _ => None,
     }
 }
@@ -159,7 +182,8 @@ mod tests {
     use super::*;
 
     fn read<'v>(headers: &[(&str, &[u8])], value: &'v [u8]) -> Option<Framed<'v>> {
-        Framed::read(headers.iter().map(|(k, v)| (k.as_bytes(), Some(*v))), value)
+        let headers = headers.iter().map(|(k, v)| (k.as_bytes(), Some(*v)));
+        Framed::read(Part::Value, headers, value)
     }
 
     #[test]

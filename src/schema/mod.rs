@@ -7,5 +7,5 @@ mod framing;
 mod known;
 
 pub use compiled::{Compiled, Language, Source, Unusable};
-pub use framing::{Framed, Framing, SchemaId};
+pub use framing::{Framed, Framing, Part, SchemaId};
 pub use known::{Answer, Known, MAX_KNOWN, NotOfTopic, Question, Schemas, Subject};

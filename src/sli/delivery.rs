@@ -114,6 +114,9 @@ impl Engine {
         if self.by_client.len() < MAX_FETCHERS || self.by_client.contains_key(&event.client) {
             self.by_client.insert(Arc::clone(&event.client), now);
         }
+        if let Some(said) = &delivered.acknowledged {
+            self.acknowledged(said, connection, event.at, sink);
+        }
         for part in &delivered.parts {
             let group = delivered.group.clone().unwrap_or_else(|| {
                 self.members
@@ -164,6 +167,8 @@ impl Engine {
         let pass = followed
             .then(|| self.given_to(&key, part, event.at))
             .flatten();
+        let out = (delivered.group.is_some() && &*key.1 != UNRESOLVED)
+            .then(|| self.handed_out(&key, part, event.connection.id, event.at, sink));
         for fact in &part.batches {
             if is_data(fact) && fact.delivered > 0 {
                 let handed = Handed {
@@ -171,10 +176,10 @@ impl Engine {
                     fact,
                     asked: part.asked,
                     pass,
+                    out: out.as_deref(),
                 };
                 self.batch(handed, followed, event.at, examiner, sink);
-                let batch = fact;
-                let within = batch.base_offset..=batch.last_offset;
+                let within = fact.base_offset..=fact.last_offset;
                 let mut traced = part.traced.iter();
                 let traced = traced.find(|record| within.contains(&record.offset));
                 if let Some(example) = traced.and_then(Traced::example) {
@@ -223,6 +228,7 @@ impl Engine {
             .captured
             .as_ref()
             .and_then(|captured| examiner.delivered(captured, fact.codec));
+        let opened = opened.map(|records| handed.within(records));
         self.examine(handed, followed, opened.as_deref(), at, sink);
         let opened: Option<Vec<(i64, i64)>> =
             opened.map(|records| records.iter().map(|r| (r.offset, r.published_ms)).collect());
@@ -272,7 +278,7 @@ impl Engine {
         let yes = first.is_some_and(|record| record.identity != Identity::Unasked);
         self.examined
             .add(topic, Direction::BrokerToClient, all, yes, at.mono);
-        if followed {
+        if followed || handed.out.is_some() {
             let mut out = Out {
                 verdicts: &mut self.verdicts,
                 sink,

@@ -4,7 +4,7 @@
 //! carry none are told apart by their content, for information only. Reference: signals of the product, "Duplicates". Must not
 //! count what was given again on purpose, or because the members changed.
 
-use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
+use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration};
 
 use tokio::time::Instant;
 
@@ -13,6 +13,8 @@ use super::{
     engine::ReadingKey,
     filter::Filter,
     measure::{DuplicateClass, Measure, Reason, Series, Sli},
+    ranges::count,
+    shares::HandedOut,
     verdicts::Out,
 };
 use crate::event::{BatchFact, DeliveredRecord, Identity, Name};
@@ -60,6 +62,74 @@ pub(super) struct Handed<'a> {
     pub(super) asked: Option<i64>,
     /// `None` where nothing is remembered of the partition.
     pub(super) pass: Option<Pass>,
+    /// Share groups: the runs that this member is given, in offset order.
+    pub(super) out: Option<&'a [HandedOut]>,
+}
+
+impl Handed<'_> {
+    /// Those of its records that the member is given.
+    pub(super) fn within(&self, mut records: Vec<DeliveredRecord>) -> Vec<DeliveredRecord> {
+        if let Some(runs) = self.out {
+            records.retain(|record| run_of(runs, record.offset).is_some());
+        }
+        records
+    }
+
+    /// Its records that the group was never given before, and how many there are; tells why it is given the others.
+    fn fresh(
+        &self,
+        records: Option<&[DeliveredRecord]>,
+        series: &Series,
+        out: &mut Out<'_>,
+    ) -> (u64, Fresh<'_>) {
+        let Self {
+            fact, asked, pass, ..
+        } = *self;
+        let all = u64::from(fact.delivered);
+        let Some(runs) = self.out else {
+            let from = asked.unwrap_or(fact.base_offset).max(fact.base_offset);
+            let new_from = pass.map_or(from, |pass| pass.new_from).max(from);
+            let again = again(fact, (from, new_from), records).min(all);
+            if let Some(pass) = pass.filter(|_| again > 0) {
+                given_again(series, pass.again, again, out);
+            }
+            return (all.saturating_sub(again), Fresh::From(new_from));
+        };
+        let mut left = all;
+        for run in runs {
+            let first = run.first.max(fact.base_offset);
+            let records = count(first, run.last.min(fact.last_offset)).min(left);
+            if let Some(why) = run.again.filter(|_| records > 0) {
+                given_again(series, why, records, out);
+                left = left.saturating_sub(records);
+            }
+        }
+        (left, Fresh::Of(runs))
+    }
+}
+
+/// Which offsets are new to a group.
+#[derive(Debug, Clone, Copy)]
+enum Fresh<'a> {
+    /// This and those behind it.
+    From(i64),
+    /// Those of the runs that it never had.
+    Of(&'a [HandedOut]),
+}
+
+impl Fresh<'_> {
+    fn holds(self, offset: i64) -> bool {
+        match self {
+            Self::From(first) => offset >= first,
+            Self::Of(runs) => run_of(runs, offset).is_some_and(|run| run.again.is_none()),
+        }
+    }
+}
+
+fn run_of(runs: &[HandedOut], offset: i64) -> Option<&HandedOut> {
+    let behind = runs.partition_point(|run| run.first <= offset);
+    let run = runs.get(behind.checked_sub(1)?)?;
+    (offset <= run.last).then_some(run)
 }
 
 #[derive(Debug, Default)]
@@ -94,25 +164,12 @@ impl Duplicates {
         records: Option<&[DeliveredRecord]>,
         out: &mut Out<'_>,
     ) {
-        let Handed {
-            key,
-            fact,
-            asked,
-            pass,
-        } = handed;
-        let (group, topic, _) = key;
-        let from = asked.unwrap_or(fact.base_offset).max(fact.base_offset);
-        let new_from = pass.map_or(from, |pass| pass.new_from).max(from);
-        let all = u64::from(fact.delivered);
-        let again = again(fact, (from, new_from), records).min(all);
+        let (group, topic, _) = handed.key;
         let series = duplicates(topic, group);
-        if let Some(pass) = pass.filter(|_| again > 0) {
-            given_again(&series, pass.again, again, out);
-        }
-        let fresh = all.saturating_sub(again);
-        let examined = |r: &&DeliveredRecord| r.offset >= new_from;
-        let records = records.into_iter().flatten().filter(examined);
-        let counts = self.count(key, records, out.now.mono);
+        let (fresh, new) = handed.fresh(records, &series, out);
+        let records = records.into_iter().flatten();
+        let records = records.filter(|record| new.holds(record.offset));
+        let counts = self.count(handed.key, records, out.now.mono);
         let Counts {
             good,
             twice,
@@ -221,10 +278,5 @@ pub(super) fn duplicate(
 
 /// The duplicates pair of a topic and group.
 pub(super) fn duplicates(topic: &Name, group: &Name) -> Series {
-    Series {
-        sli: Sli::Duplicates,
-        topic: Arc::clone(topic),
-        group: Arc::clone(group),
-        stage: None,
-    }
+    Series::of(Sli::Duplicates, topic, group)
 }

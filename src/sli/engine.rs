@@ -24,6 +24,7 @@ use super::{
     reading::Reading,
     schema::{Schemas, TopicSchemas},
     sequences::Sequences,
+    shares::{self, Shares},
     skew::Skew,
     transactions::Transactions,
     verdicts::{NO_GROUP, Out, Verdicts, latency},
@@ -106,6 +107,7 @@ pub struct Engine {
     pub(super) settings: Settings,
     pub(super) duplicates: Duplicates,
     pub(super) given: Given,
+    pub(super) shares: Shares,
     pub(super) failures: Failures,
     pub(super) examined: Examined,
     schemas: Schemas,
@@ -141,6 +143,7 @@ impl Engine {
             settings: Settings::default(),
             duplicates: Duplicates::new(DuplicateSettings::default()),
             given: Given::default(),
+            shares: Shares::default(),
             failures: Failures::default(),
             examined: Examined::default(),
             schemas: Schemas::default(),
@@ -209,6 +212,7 @@ impl Engine {
                     }
                 }
                 self.sequences.closed(event.connection.id, now.mono);
+                self.share_session_ended(event.connection.id, now, sink);
             }
             EventKind::Answered(answer) => self.answered(answer, event, examiner, sink),
         }
@@ -239,6 +243,7 @@ impl Engine {
         self.transactions.expire(now.mono);
         self.examined.tick(now.mono);
         self.forget_idle(now);
+        self.tick_shares(now, sink);
         self.look(now);
         self.kept_times = self.readings.values().map(|r| r.seen.kept()).sum();
         self.seen_batches = self.readings.values().map(|r| r.seen.len()).sum();
@@ -306,6 +311,9 @@ impl Engine {
             } => self.transaction_ended(*producer_id, *committed, event.at, sink),
             Facts::Delivered(delivered) => self.delivered(delivered, event, examiner, sink),
             Facts::Settled(settled) => self.settled(settled, event, sink),
+            Facts::Acknowledged(said) => {
+                self.acknowledged(said, event.connection.id, event.at, sink);
+            }
             Facts::EpochEnds(ends) => self.epoch_ends(ends, event, sink),
             Facts::Positions(positions) => self.positions(positions, event),
             Facts::Membership(membership) => self.membership(membership, event, sink),
@@ -385,6 +393,7 @@ impl Engine {
             if topic.gone {
                 self.readings.retain(|(_, name, _), _| *name != topic.name);
                 self.given.forget(&topic.name);
+                self.shares.forget(&topic.name);
                 self.examined.forget(&topic.name);
                 self.schemas.forget(&topic.name);
                 self.health.remove(&topic.name);
@@ -462,6 +471,9 @@ impl Engine {
                 let mut out = self.out(now, sink);
                 for (topic, _) in partitions {
                     reader_known(topic, group, &mut out);
+                    if *share {
+                        shares::reader_known(topic, group, &mut out);
+                    }
                 }
                 self.revoke(revoked, now, sink);
                 if !*share {

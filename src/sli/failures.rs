@@ -89,6 +89,23 @@ impl Failed {
         self.rolled_back = self.rolled_back.max(records);
     }
 
+    /// Those offsets are settled now, each by itself.
+    pub(super) fn settle_within(&mut self, first: i64, last: i64) -> Tally {
+        let within: Vec<i64> = if first <= last {
+            self.by_offset
+                .range(first..=last)
+                .map(|(at, _)| *at)
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let mut tally = Tally::default();
+        for dead in within.iter().filter_map(|at| self.by_offset.remove(at)) {
+            tally.add(dead);
+        }
+        tally
+    }
+
     /// `records` of the partition are settled now, all those under `committed`.
     pub(super) fn settle(&mut self, committed: i64, records: u64) -> Tally {
         let later = self.by_offset.split_off(&committed);
@@ -191,6 +208,7 @@ impl Engine {
                     {
                         reading.failed.add(offset, dead);
                     }
+                    self.shares.failed(&key, offset, dead);
                     if dead {
                         self.failures.letter(&key, offset, now.mono);
                     }
@@ -209,7 +227,8 @@ impl Engine {
         let reads = |(_, name, number): &&ReadingKey| {
             name == topic && partition.is_none_or(|partition| partition == *number)
         };
-        let mut groups = self.readings.keys().filter(reads).map(|(group, ..)| group);
+        let readers = self.readings.keys().chain(self.shares.keys());
+        let mut groups = readers.filter(reads).map(|(group, ..)| group);
         let Some(first) = groups.next() else {
             return NO_GROUP.into();
         };
@@ -252,6 +271,11 @@ impl Engine {
             let count = out.entry(key).or_default();
             *count = count.saturating_add(1);
         }
+        for ((group, topic, _), records) in self.shares.poison(self.settings.poison_deliveries) {
+            let key = (Arc::clone(topic), Arc::clone(group));
+            let count = out.entry(key).or_default();
+            *count = count.saturating_add(records);
+        }
         for (group, topic, _) in self.given.keys() {
             out.entry((Arc::clone(topic), Arc::clone(group)))
                 .or_default();
@@ -267,19 +291,10 @@ pub(super) fn unsettled(topic: &Name, group: &Name, records: u64, out: &mut Out<
 
 /// The processing pair of a topic and group.
 pub(super) fn processing(topic: &Name, group: &Name) -> Series {
-    series(Sli::Processing, topic, group)
+    Series::of(Sli::Processing, topic, group)
 }
 
 /// The dead-letter pair of a topic and group.
 pub(super) fn dead_letter(topic: &Name, group: &Name) -> Series {
-    series(Sli::DeadLetter, topic, group)
-}
-
-fn series(sli: Sli, topic: &Name, group: &Name) -> Series {
-    Series {
-        sli,
-        topic: Arc::clone(topic),
-        group: Arc::clone(group),
-        stage: None,
-    }
+    Series::of(Sli::DeadLetter, topic, group)
 }

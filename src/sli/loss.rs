@@ -266,14 +266,8 @@ impl Engine {
         if !self.is_continuous(at) {
             return;
         }
-        let (group, topic, _) = key;
-        for (reason, count) in self.losses.answered(key, part, committed) {
-            sink.record(Measure::Lost(Loss::Records {
-                topic,
-                group,
-                reason,
-                count,
-            }));
+        for lost in self.losses.answered(key, part, committed) {
+            tell(key, lost, sink);
         }
     }
 
@@ -294,16 +288,19 @@ impl Engine {
             let Some(reading) = self.readings.get(&key) else {
                 continue;
             };
-            let (group, topic, _) = &key;
             let committed = reading.position_since(self.doubt);
-            if let Some((reason, count)) = self.losses.ends(&key, *end, committed) {
-                sink.record(Measure::Lost(Loss::Records {
-                    topic,
-                    group,
-                    reason,
-                    count,
-                }));
+            if let Some(lost) = self.losses.ends(&key, *end, committed) {
+                tell(&key, lost, sink);
             }
         }
     }
+}
+
+fn tell((group, topic, _): &ReadingKey, (reason, count): Lost, sink: &mut dyn Sink) {
+    sink.record(Measure::Lost(Loss::Records {
+        topic,
+        group,
+        reason,
+        count,
+    }));
 }

@@ -2,14 +2,14 @@
 //!
 //! The engine judges; it does not know metric families. Whoever wants its verdicts implements [`Sink`]. Must hold no state.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     loss::Loss,
     objective::{DEFAULT_LATENCY_THRESHOLD, Goal},
     schema::SchemaFailure,
 };
-use crate::event::{Category, Example, Name};
+use crate::event::{Acknowledgement, Category, Example, Name};
 
 /// A service-level indicator that a sidecar measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,6 +139,8 @@ pub enum Reason {
     ClientClosed,
     /// The sidecar closed the connection while a request was open.
     ProxyClosed,
+    /// A member of a share group rejected the record; whether the cluster keeps it as a dead letter cannot be seen.
+    Rejected,
     /// The record carries no id.
     NoIdentity,
     /// The consumer asked again for what it had not committed; whether the program had seen it cannot be told.
@@ -222,6 +224,7 @@ impl Reason {
             Self::ProxyClosed => "proxy_closed",
             Self::NoIdentity => "no_identity",
             Self::Refetched => "refetched",
+            Self::Rejected => "rejected",
             Self::NoRegistry => "no_registry",
             Self::RegistryAway => "registry_away",
             Self::Unsupported => "unsupported",
@@ -245,6 +248,18 @@ pub struct Series {
     pub group: Name,
     /// Stage, for the latency SLI.
     pub stage: Option<Stage>,
+}
+
+impl Series {
+    /// One without a stage.
+    pub(super) fn of(sli: Sli, topic: &Name, group: &Name) -> Self {
+        Self {
+            sli,
+            topic: Arc::clone(topic),
+            group: Arc::clone(group),
+            stage: None,
+        }
+    }
 }
 
 /// One verdict or observation.
@@ -350,6 +365,17 @@ pub enum Measure<'a> {
         class: DuplicateClass,
         /// How many.
         count: u64,
+    },
+    /// Records that a member of a share group said something of; zero makes the series exist.
+    Acknowledged {
+        /// Topic.
+        topic: &'a Name,
+        /// Share group.
+        group: &'a Name,
+        /// What became of them; never a gap.
+        became: Acknowledgement,
+        /// How many.
+        records: u64,
     },
     /// A record that a program set aside, acknowledged by the broker.
     SetAside {

@@ -43,14 +43,14 @@ const SENT_AGAIN: [&str; 3] = [
 const SPLIT: &str = "MESSAGE_TOO_LARGE";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ProducerKey {
-    topic: Name,
+pub(super) struct ProducerKey {
+    pub(super) topic: Name,
     partition: i32,
     producer_id: i64,
 }
 
 impl ProducerKey {
-    fn of(part: &ProducedPart, sequence: ProducerSequence) -> Self {
+    pub(super) fn of(part: &ProducedPart, sequence: ProducerSequence) -> Self {
         Self {
             topic: Arc::clone(&part.topic),
             partition: part.partition,
@@ -85,26 +85,31 @@ impl Publishes {
     /// Takes one partition of a publish request with its outcome. Whether the records are with the broker (with acks=0: were
     /// sent) and have not been told so before.
     pub(super) fn take(&mut self, part: &ProducedPart, out: &mut Out<'_>) -> bool {
-        let fresh = reached(&part.outcome) && !self.is_retry(part, out);
-        self.part(part, out);
-        fresh
-    }
-
-    /// What the broker had acknowledged already, it absorbs.
-    fn is_retry(&mut self, part: &ProducedPart, out: &mut Out<'_>) -> bool {
-        let Some(sequence) = part.sequence.filter(|_| part.records > 0) else {
-            return false;
-        };
-        let known = self.producers.get(&ProducerKey::of(part, sequence));
-        let again = known.is_some_and(|known| {
-            known.epoch == sequence.epoch && known.judged.contains(&sequence.base_sequence)
-        });
-        if again && part.outcome != PublishOutcome::NotAsked {
-            let nobody = out.empty();
-            let class = DuplicateClass::ProducerRetry;
-            duplicate(&part.topic, &nobody, class, part.records, out);
+        let series = out.publish(&part.topic);
+        let is_there = reached(&part.outcome);
+        if part.records == 0 {
+            out.unknown(&series, Reason::OldFormat, u64::from(part.batches));
+            if is_there {
+                published(part, out);
+            }
+            return is_there;
         }
-        again
+        match (part.sequence, part.outcome) {
+            (_, PublishOutcome::NotAsked) => {
+                out.unknown(&series, Reason::Acks0, part.records);
+                published(part, out);
+            }
+            (Some(sequence), outcome) => return self.identified(part, sequence, outcome, out),
+            (None, PublishOutcome::Acknowledged { .. }) => {
+                out.judge(&series, part.records, 0);
+                published(part, out);
+            }
+            (None, PublishOutcome::Failed(_)) => out.judge(&series, 0, part.records),
+            (None, PublishOutcome::Lost) => {
+                out.unknown(&series, Reason::ConnectionLost, part.records);
+            }
+        }
+        is_there
     }
 
     /// Gives up on retries that are overdue.
@@ -123,42 +128,19 @@ impl Publishes {
             .retain(|_, p| now.saturating_duration_since(p.touched) < PRODUCER_IDLE);
     }
 
-    fn part(&mut self, part: &ProducedPart, out: &mut Out<'_>) {
-        let series = out.publish(&part.topic);
-        if part.records == 0 {
-            out.unknown(&series, Reason::OldFormat, u64::from(part.batches));
-            if reached(&part.outcome) {
-                published(part, out);
-            }
-            return;
-        }
-        match (part.sequence, part.outcome) {
-            (_, PublishOutcome::NotAsked) => {
-                out.unknown(&series, Reason::Acks0, part.records);
-                published(part, out);
-            }
-            (Some(sequence), outcome) => self.identified(part, sequence, outcome, out),
-            (None, PublishOutcome::Acknowledged { .. }) => {
-                out.judge(&series, part.records, 0);
-                published(part, out);
-            }
-            (None, PublishOutcome::Failed(_)) => out.judge(&series, 0, part.records),
-            (None, PublishOutcome::Lost) => {
-                out.unknown(&series, Reason::ConnectionLost, part.records);
-            }
-        }
-    }
-
     fn identified(
         &mut self,
         part: &ProducedPart,
         sequence: ProducerSequence,
         outcome: PublishOutcome,
         out: &mut Out<'_>,
-    ) {
+    ) -> bool {
         let key = ProducerKey::of(part, sequence);
         if self.known(&key, sequence, out) {
-            return;
+            // What the broker had, it absorbs.
+            let (nobody, class) = (out.empty(), DuplicateClass::ProducerRetry);
+            duplicate(&part.topic, &nobody, class, part.records, out);
+            return false;
         }
         let series = out.publish(&part.topic);
         if reached(&outcome) {
@@ -166,7 +148,7 @@ impl Publishes {
             self.remember(key, sequence, out.now.mono);
             out.judge(&series, part.records, 0);
             published(part, out);
-            return;
+            return true;
         }
         let refused = match outcome {
             PublishOutcome::Failed(failure) => {
@@ -175,13 +157,14 @@ impl Publishes {
                         .remove(&(key.clone(), sequence.epoch, sequence.base_sequence));
                     self.remember(key, sequence, out.now.mono);
                     out.judge(&series, 0, part.records);
-                    return;
+                    return false;
                 }
                 true
             }
             _ => false,
         };
         self.wait(key, sequence, part.records, refused, out);
+        false
     }
 
     /// Whether this batch was judged before. Notices a new epoch: what waits under the old one cannot be recognised any more.

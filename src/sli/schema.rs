@@ -126,6 +126,7 @@ impl Schemas {
                         fail(topic, SchemaFailure::MissingFraming, records, checked, out);
                     }
                 }
+                SchemaSeen::Key(version) => known.uses(Some(version), out.now.mono),
                 SchemaSeen::Framed {
                     framing,
                     verdict,
@@ -186,7 +187,8 @@ impl Topic {
             | SchemaVerdict::RegistryAway
             | SchemaVerdict::Unsupported
             | SchemaVerdict::NotDecoded => {
-                out.unknown(&schema(topic), reason(verdict), records);
+                let series = schema(topic, out);
+                out.unknown(&series, reason(verdict), records);
                 return;
             }
         };
@@ -198,7 +200,10 @@ impl Topic {
         }
         match failure {
             Some(failure) => fail(topic, failure, records, true, out),
-            None => out.judge(&schema(topic), records, 0),
+            None => {
+                let series = schema(topic, out);
+                out.judge(&series, records, 0);
+            }
         }
     }
 
@@ -224,10 +229,11 @@ fn reason(verdict: SchemaVerdict) -> Reason {
 
 /// Without a registry nothing is ever good, so that a failure is told but is no event of the SLI.
 fn fail(topic: &Name, failure: SchemaFailure, records: u64, checked: bool, out: &mut Out<'_>) {
+    let series = schema(topic, out);
     if checked {
-        out.judge(&schema(topic), 0, records);
+        out.judge(&series, 0, records);
     } else {
-        out.unknown(&schema(topic), Reason::NoRegistry, records);
+        out.unknown(&series, Reason::NoRegistry, records);
     }
     out.measure(Measure::SchemaFailed {
         topic,
@@ -236,11 +242,6 @@ fn fail(topic: &Name, failure: SchemaFailure, records: u64, checked: bool, out: 
     });
 }
 
-fn schema(topic: &Name) -> Series {
-    Series {
-        sli: Sli::Schema,
-        topic: Arc::clone(topic),
-        group: "".into(),
-        stage: None,
-    }
+fn schema(topic: &Name, out: &mut Out<'_>) -> Series {
+    Series::of(Sli::Schema, topic, &out.empty())
 }

@@ -5,18 +5,16 @@
 //! a split batch, a new epoch (which renumbers, at every transaction of newer brokers). A batch whose answer was lost may have
 //! arrived and is never counted. Must not know why an attempt failed beyond the error's name.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
     loss::Loss,
     measure::{Measure, Sink},
-    publish::{MAX_PRODUCERS, PRODUCER_IDLE, RETRY_DEADLINE, reached},
+    publish::{MAX_PRODUCERS, PRODUCER_IDLE, ProducerKey, RETRY_DEADLINE, reached},
 };
-use crate::event::{
-    Name, Produced, ProducedPart, ProducerSequence, PublishOutcome, Stamp, UNRESOLVED,
-};
+use crate::event::{Produced, ProducedPart, ProducerSequence, PublishOutcome, Stamp, UNRESOLVED};
 
 /// A hole that no retry closed by then is told.
 pub const GAP_DEADLINE: Duration = RETRY_DEADLINE;
@@ -54,13 +52,6 @@ struct Attempt {
     run: Run,
     /// Nobody knows how it ended.
     lost: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    topic: Name,
-    partition: i32,
-    producer_id: i64,
 }
 
 /// One producer in one partition, under one epoch.
@@ -202,7 +193,7 @@ impl Producer {
 /// Every idempotent producer behind this sidecar.
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
-    producers: HashMap<Key, Producer>,
+    producers: HashMap<ProducerKey, Producer>,
 }
 
 impl Sequences {
@@ -222,11 +213,7 @@ impl Sequences {
         connection: u64,
         now: Instant,
     ) {
-        let key = Key {
-            topic: Arc::clone(&part.topic),
-            partition: part.partition,
-            producer_id: sequence.producer_id,
-        };
+        let key = ProducerKey::of(part, sequence);
         let full = self.producers.len() >= MAX_PRODUCERS && !self.producers.contains_key(&key);
         if full {
             return;

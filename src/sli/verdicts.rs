@@ -119,23 +119,13 @@ impl Out<'_> {
 
     /// The publish pair of a topic.
     pub(super) fn publish(&mut self, topic: &Name) -> Series {
-        Series {
-            sli: Sli::Publish,
-            topic: Arc::clone(topic),
-            group: self.empty(),
-            stage: None,
-        }
+        Series::of(Sli::Publish, topic, &self.empty())
     }
 
     /// The availability pair.
     pub(super) fn availability(&mut self) -> Series {
         let empty = self.empty();
-        Series {
-            sli: Sli::Availability,
-            topic: Arc::clone(&empty),
-            group: empty,
-            stage: None,
-        }
+        Series::of(Sli::Availability, &empty, &empty)
     }
 
     /// The label of what belongs to no topic or group.

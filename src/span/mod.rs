@@ -9,6 +9,7 @@ pub mod semconv;
 mod build;
 mod keep;
 mod rebuilt;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -30,6 +31,7 @@ pub use self::{
 use self::{
     build::{Builder, Place, put},
     keep::Reason,
+    shares::Held,
     transactions::Transactions,
 };
 use crate::{
@@ -90,6 +92,7 @@ pub struct Spans {
     keep: Keep,
     waiting: BTreeMap<(Name, i32), Partition>,
     waiting_records: usize,
+    held: Held,
     given_up: u64,
     transactions: Transactions,
 }
@@ -103,6 +106,7 @@ impl Spans {
             keep,
             waiting: BTreeMap::new(),
             waiting_records: 0,
+            held: Held::default(),
             given_up: 0,
             transactions: Transactions::default(),
         })
@@ -126,7 +130,13 @@ impl Spans {
         };
         match &answer.facts {
             Facts::Produced(produced) => self.produced(event, answer, produced, sink),
-            Facts::Delivered(delivered) => self.delivered(event, answer, delivered, sink),
+            Facts::Delivered(delivered) => {
+                if let Some(said) = &delivered.acknowledged {
+                    self.acknowledged(event, answer, said, sink);
+                }
+                self.delivered(event, answer, delivered, sink);
+            }
+            Facts::Acknowledged(said) => self.acknowledged(event, answer, said, sink),
             Facts::Settled(settled) => self.settled(event, answer, settled, sink),
             Facts::TransactionEnded {
                 producer_id,
@@ -165,6 +175,7 @@ impl Spans {
             !partition.is_empty()
         });
         self.waiting_records = self.waiting_records.saturating_sub(gone);
+        let given_up = given_up.saturating_add(self.held.expire(now));
         self.given_up = self.given_up.saturating_add(given_up);
     }
 
@@ -265,7 +276,15 @@ impl Spans {
                 say_why(&mut fetch, why.reason());
                 sink.span(fetch);
             }
-            self.wait((&part.topic, part.partition), records, (event.at, why));
+            let missed = match &delivered.group {
+                Some(group) => {
+                    let of = (Name::clone(group), Name::clone(&part.topic), part.partition);
+                    self.held.wait(of, records, (event.at, why))
+                }
+                None => self.wait((&part.topic, part.partition), records, (event.at, why)),
+            };
+            let missed = u64::try_from(missed).unwrap_or(u64::MAX);
+            self.given_up = self.given_up.saturating_add(missed);
         }
     }
 
@@ -280,12 +299,13 @@ impl Spans {
         self.waiting_records < WAITING_MAX / 2 && self.keep.awaits_commit(&part.topic)
     }
 
+    /// How many there was no room for.
     fn wait(
         &mut self,
         (topic, partition): (&Name, i32),
         records: &[Traced],
         (at, why): (Stamp, Why),
-    ) {
+    ) -> usize {
         let partition = self
             .waiting
             .entry((Name::clone(topic), partition))
@@ -308,10 +328,7 @@ impl Spans {
             .waiting_records
             .saturating_sub(superseded)
             .saturating_add(taken);
-        let missed = records.len().saturating_sub(taken);
-        self.given_up = self
-            .given_up
-            .saturating_add(u64::try_from(missed).unwrap_or(u64::MAX));
+        records.len().saturating_sub(taken)
     }
 
     fn settled(&mut self, event: &Event, answer: &Answer, settled: &Settled, sink: &mut dyn Sink) {

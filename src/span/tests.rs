@@ -7,7 +7,10 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::*;
 use crate::{
-    event::{Candidates, Codec, Injection, Origin, ProducedPart, Side},
+    event::{
+        Acknowledged, AcknowledgedPart, Acknowledgement, Candidates, Codec, Injection, Origin,
+        ProducedPart, Side,
+    },
     propagation::{DeadLetter, Evidence, Position, Sent, Traceparent},
 };
 
@@ -74,6 +77,7 @@ fn sent(outcome: PublishOutcome, traced: Vec<Traced>) -> Facts {
 
 fn given(traced: Vec<Traced>) -> Facts {
     Facts::Delivered(Delivered {
+        acknowledged: None,
         group: None,
         read_committed: false,
         data_was_there: true,
@@ -85,6 +89,7 @@ fn given(traced: Vec<Traced>) -> Facts {
             high_watermark: 9,
             last_stable: 9,
             log_start: 0,
+            acquired: Vec::new(),
             batches: Vec::new(),
             traced,
             unrecorded: None,
@@ -104,6 +109,48 @@ fn committed(offset: i64) -> Facts {
             error: None,
         }],
     })
+}
+
+#[test]
+fn a_record_of_a_share_group_is_processed_until_its_own_acknowledgement() {
+    let Facts::Delivered(mut delivered) = given(vec![
+        traced(4, context(4)),
+        traced(5, context(5)),
+        traced(6, context(6)),
+    ]) else {
+        unreachable!("records were delivered")
+    };
+    delivered.group = Some("billing".into());
+    let said = |runs: &[(i64, i64, Acknowledgement)]| {
+        Facts::Acknowledged(Acknowledged {
+            group: "billing".into(),
+            member: "m".into(),
+            leaves: false,
+            parts: vec![AcknowledgedPart {
+                topic: "orders".into(),
+                partition: 0,
+                runs: runs.to_vec(),
+                error: None,
+            }],
+        })
+    };
+    let all = spans(vec![
+        Event::answered(1_000, Facts::Delivered(delivered)),
+        Event::answered(1_050, said(&[(6, 6, Acknowledgement::Released)])),
+        Event::answered(1_070, said(&[(4, 5, Acknowledgement::Accepted)])),
+        // Said twice: once is enough.
+        Event::answered(1_080, said(&[(4, 6, Acknowledgement::Accepted)])),
+    ]);
+    let told = |span: &SpanData| {
+        let error = attribute(span, semconv::ERROR_TYPE).map(ToString::to_string);
+        (span.name.to_string(), error)
+    };
+    let told: Vec<_> = all.iter().map(told).collect();
+    let name = |of: &str, error: Option<&str>| (format!("{of} orders"), error.map(str::to_owned));
+    let one = [name("process", None), name("commit", None)];
+    let put_back = [name("process", Some("release")), name("commit", None)];
+    let expected = [&[name("fetch", None)][..], &put_back, &one, &one].concat();
+    assert_eq!(told, expected);
 }
 
 fn attribute<'s>(span: &'s SpanData, key: &str) -> Option<&'s Value> {

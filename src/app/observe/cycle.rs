@@ -23,7 +23,7 @@ use crate::{
     admin::Readiness,
     event::{Name, Stamp},
     kafka::control::{
-        Answers, AskedGroup, ClusterClient, ClusterLayout, Edge, GroupKind, LoginError,
+        Answers, AskedGroup, ClusterClient, ClusterLayout, Disk, Edge, GroupKind, LoginError,
         PartitionLayout, PartitionName, ProbeError, Retention, Sought, TopicLayout, TopicList,
         Visible,
     },
@@ -89,13 +89,17 @@ pub(super) struct Cycle {
     pub(super) cluster_name: Option<String>,
     /// Between the beginnings of two looks.
     pub(super) every: Duration,
+    /// Bytes that each broker may hold, where that is less than its disk, or it cannot tell the size of that.
+    pub(super) quota_bytes: Option<u64>,
     pub(super) known: Known,
     /// What the canary uses, which is nobody's workload.
     pub(super) own: Option<Own>,
 }
 
-/// Committed offsets by group; `None` = not told.
-type Positions = HashMap<Arc<str>, Option<Vec<(PartitionName, i64)>>>;
+/// Positions of a group, and of a share group what is not settled behind each.
+type Held = (Vec<(PartitionName, i64)>, Vec<u64>);
+/// By group, where it was told.
+type Positions = HashMap<Arc<str>, Held>;
 /// Offsets by edge and partition.
 type Edges = HashMap<PartitionName, [Option<i64>; 3]>;
 
@@ -297,7 +301,7 @@ impl Cycle {
         }
         let mut asked: BTreeMap<i32, Vec<(Arc<str>, GroupKind)>> = BTreeMap::new();
         for (name, entry) in &self.known.directory.groups {
-            let countable = matches!(entry.kind, GroupKind::Classic | GroupKind::Consumer);
+            let countable = entry.kind != GroupKind::Streams;
             let allowed = self.known.refusals.allow(Needs::Group, name);
             if countable && allowed && up.contains(&entry.coordinator) {
                 let of = asked.entry(entry.coordinator).or_default();
@@ -393,12 +397,12 @@ impl Cycle {
         let discover = due(&mut self.known.discovered_at, DISCOVER_EVERY, now);
         let mut asked: BTreeMap<i32, Vec<AskedGroup>> = BTreeMap::new();
         for (name, entry) in &self.known.directory.groups {
-            let keeps = entry.kind != GroupKind::Share;
             let allowed = self.known.refusals.allow(Needs::Group, name);
-            if keeps && allowed && up.contains(&entry.coordinator) {
+            if allowed && up.contains(&entry.coordinator) {
                 let of = asked.entry(entry.coordinator).or_default();
                 of.push(AskedGroup {
                     group: Arc::clone(name),
+                    share: entry.kind == GroupKind::Share,
                     topics: self.topics_of(name, &every, discover),
                 });
             }
@@ -422,7 +426,7 @@ impl Cycle {
                             let read = self.known.read.entry(Arc::clone(&group.group));
                             read.or_default().extend(topics);
                         }
-                        positions.insert(group.group, Some(held));
+                        positions.insert(group.group, (held, group.unsettled));
                     }
                     Err(NOT_COORDINATOR) => strayed.push(group.group),
                     Err(code) => {
@@ -518,9 +522,10 @@ impl Cycle {
             self.known.disks.extend(none);
             return;
         }
-        for (node, answer) in self.client.log_dirs(up).await {
+        let held = self.quota_bytes.is_some();
+        for (node, answer) in self.client.log_dirs(up, held).await {
             let disk = match answer {
-                Ok(told) if told.error_code == 0 => fullest(&told.value),
+                Ok(told) if told.error_code == 0 => used(&told.value, self.quota_bytes),
                 Ok(told) if self.refused(Needs::ClusterDisks, told.error_code, &cluster) => {
                     DiskSeen::NoRights
                 }
@@ -573,15 +578,16 @@ impl Cycle {
     ) -> ClusterSnapshot {
         let groups = self.known.directory.groups.iter();
         let groups = groups
-            .filter(|(name, entry)| {
-                let allowed = self.known.refusals.allow(Needs::Group, name);
-                entry.kind != GroupKind::Share && allowed
-            })
-            .map(|(name, entry)| GroupSeen {
-                name: Arc::clone(name),
-                members: entry.members,
-                simple: entry.simple,
-                positions: positions.remove(name).flatten(),
+            .filter(|(name, _)| self.known.refusals.allow(Needs::Group, name))
+            .map(|(name, entry)| {
+                let (held, unsettled) = positions.remove(name).unzip();
+                GroupSeen {
+                    name: Arc::clone(name),
+                    members: entry.members,
+                    simple: entry.simple,
+                    positions: held,
+                    unsettled: unsettled.unwrap_or_default(),
+                }
             });
         ClusterSnapshot {
             at,
@@ -756,12 +762,19 @@ fn leaders<'l>(layout: &'l ClusterLayout, up: &[i32]) -> HashMap<(&'l str, i32),
     all
 }
 
-fn fullest(dirs: &[(i64, i64)]) -> DiskSeen {
-    let used = dirs.iter().map(|(total, usable)| {
-        #[allow(clippy::cast_precision_loss, reason = "a share, not a count of bytes")]
-        let (total, usable) = (*total as f64, *usable as f64);
-        1.0 - usable / total
-    });
+/// How full a broker is: all that it holds against its quota, where one is declared, else its fullest volume.
+#[allow(clippy::cast_precision_loss, reason = "shares, not counts of bytes")]
+fn used(disks: &[Disk], quota_bytes: Option<u64>) -> DiskSeen {
+    if let Some(quota) = quota_bytes {
+        // A broker that may not tell (before Kafka 2.6) tells of no disk.
+        if disks.is_empty() {
+            return DiskSeen::NoRights;
+        }
+        let held: f64 = disks.iter().map(|disk| disk.held_bytes as f64).sum();
+        return DiskSeen::Used(held / quota as f64);
+    }
+    let volumes = disks.iter().filter_map(|disk| disk.volume);
+    let used = volumes.map(|(total, usable)| 1.0 - usable as f64 / total as f64);
     used.reduce(f64::max)
         .map_or(DiskSeen::NotOffered, DiskSeen::Used)
 }

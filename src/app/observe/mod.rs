@@ -180,6 +180,7 @@ impl Observer {
             metrics,
             cluster_name: config.kafka.cluster_name.clone(),
             every: config.observe.cycle,
+            quota_bytes: config.observe.quota_bytes,
             known: cycle::Known::default(),
             own: config.observe.canary.as_ref().map(|canary| Own {
                 topic: canary.topic.clone(),

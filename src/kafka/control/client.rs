@@ -29,7 +29,7 @@ use super::{
     access::Access,
     connection::Connection,
     question::{
-        self, AskedGroup, Coded, Edge, GroupKind, GroupListed, GroupPositions, PartitionName,
+        self, AskedGroup, Coded, Disk, Edge, GroupKind, GroupListed, GroupPositions, PartitionName,
         Retention, Rights,
     },
     visible::{Sought, Visible, visible},
@@ -256,10 +256,10 @@ impl ClusterClient {
         self.ask(asks.collect()).await
     }
 
-    /// (total, usable) bytes of the disks of each of these brokers.
-    pub async fn log_dirs(&mut self, nodes: &[i32]) -> Answers<Coded<Vec<(i64, i64)>>> {
-        self.ask(nodes.iter().map(|node| (*node, LogDirsAsk)).collect())
-            .await
+    /// The disks of each of these brokers; `held` = with the size of what is on them.
+    pub async fn log_dirs(&mut self, nodes: &[i32], held: bool) -> Answers<Coded<Vec<Disk>>> {
+        let asks = nodes.iter().map(|node| (*node, LogDirsAsk(held)));
+        self.ask(asks.collect()).await
     }
 
     /// How topics forget, as one broker says it.
@@ -367,7 +367,7 @@ asks! {
         |self, c, t| question::coordinators(c, t, &self.0);
     VisibleAsk(Arc<Vec<Sought>>) => Vec<Visible>, |self, c, t| visible(c, t, &self.0);
     StoredTopicsAsk => Coded<BTreeSet<String>>, |self, c, t| question::stored_topics(c, t);
-    LogDirsAsk => Coded<Vec<(i64, i64)>>, |self, c, t| question::log_dirs(c, t);
+    LogDirsAsk(bool) => Coded<Vec<Disk>>, |self, c, t| question::log_dirs(c, t, self.0);
     RetentionsAsk(Vec<Arc<str>>) => Vec<(Arc<str>, Result<Retention, i16>)>,
         |self, c, t| question::retentions(c, t, &self.0);
     LayoutAsk(bool) => LayoutTold, |self, c, t| layout(c, t, self.0);

@@ -37,8 +37,8 @@ pub use self::{
     drain::{Progress, ReadRecord, Span, Unread},
     lane::{BrokerLane, ByPartition, OwnRead, OwnRecord, TopicTold, error_name, may_retry},
     question::{
-        AskedGroup, Coded, Edge, GroupKind, GroupListed, GroupPositions, PartitionName, Retention,
-        Rights, TopicList,
+        AskedGroup, Coded, Disk, Edge, GroupKind, GroupListed, GroupPositions, PartitionName,
+        Retention, Rights, TopicList,
     },
     read::{PartitionReader, ReadError, TopicPartitions, Window},
     visible::{Sought, Visible},

@@ -15,6 +15,7 @@ use super::{
         api::ApiKey,
         body::Topic,
         endpoints,
+        error::DecodeError,
         frame::response_header_length,
         messages::{
             inventory::{
@@ -26,9 +27,12 @@ use super::{
                 AskedPositions, CONSUMER_GROUP_DESCRIBE_VERSIONS, DESCRIBE_GROUPS_VERSIONS,
                 DescribedGroup, FIND_COORDINATOR_VERSIONS, LIST_GROUPS_VERSIONS,
                 ListGroupsResponse, OFFSET_FETCH_BATCHED, OFFSET_FETCH_VERSIONS,
+                SHARE_GROUP_DESCRIBE_VERSIONS, SHARE_GROUP_OFFSETS_VERSIONS, SharePosition,
                 consumer_group_describe_request, consumer_group_describe_response,
                 describe_groups_request, describe_groups_response, find_coordinators_request,
-                list_groups_request, offset_fetch_request,
+                list_groups_request, offset_fetch_request, share_group_describe_request,
+                share_group_describe_response, share_group_offsets_request,
+                share_group_offsets_response,
             },
             offsets::{CommittedPartition, OffsetFetchResponse},
             reading::{
@@ -141,7 +145,7 @@ pub enum GroupKind {
     Classic,
     /// By ConsumerGroupDescribe (KIP-848).
     Consumer,
-    /// Keeps no offsets that OffsetFetch gives (KIP-932).
+    /// By ShareGroupDescribe; has offsets of its own (KIP-932).
     Share,
     /// Has members that none of our questions counts (KIP-1071).
     Streams,
@@ -190,7 +194,7 @@ pub(super) async fn members(
     groups: &[(Arc<str>, GroupKind)],
 ) -> Result<MemberCounts, ProbeError> {
     let mut counts = Vec::new();
-    for kind in [GroupKind::Classic, GroupKind::Consumer] {
+    for kind in [GroupKind::Classic, GroupKind::Consumer, GroupKind::Share] {
         let of_kind: Vec<&Arc<str>> = groups
             .iter()
             .filter(|(_, k)| *k == kind)
@@ -198,29 +202,51 @@ pub(super) async fn members(
             .collect();
         for chunk in of_kind.chunks(GROUPS_PER_REQUEST) {
             let names: Vec<&str> = chunk.iter().map(|name| &***name).collect();
-            let id = connection.next_id();
-            let (body, version) = if kind == GroupKind::Classic {
-                let key = ApiKey::DESCRIBE_GROUPS;
-                let version = version(connection, key, DESCRIBE_GROUPS_VERSIONS)?;
-                let request = describe_groups_request(id, version, &names);
-                let body = exchange(connection, timeout, key, version, request).await?;
-                (body, version)
-            } else {
-                let key = ApiKey::CONSUMER_GROUP_DESCRIBE;
-                let version = version(connection, key, CONSUMER_GROUP_DESCRIBE_VERSIONS)?;
-                let request = consumer_group_describe_request(id, version, &names);
-                let body = exchange(connection, timeout, key, version, request).await?;
-                (body, version)
-            };
-            let told = if kind == GroupKind::Classic {
-                describe_groups_response(&body, version)?
-            } else {
-                consumer_group_describe_response(&body, version)?
-            };
+            let Describing {
+                key,
+                versions,
+                request,
+                response,
+            } = describing(kind);
+            let version = version(connection, key, versions)?;
+            let request = request(connection.next_id(), version, &names);
+            let body = exchange(connection, timeout, key, version, request).await?;
+            let told = response(&body, version)?;
             counts.extend(chunk.iter().filter_map(|name| count(name, &told)));
         }
     }
     Ok(counts)
+}
+
+/// How groups of a kind are described.
+struct Describing {
+    key: ApiKey,
+    versions: (i16, i16),
+    request: fn(i32, i16, &[&str]) -> Option<Vec<u8>>,
+    response: fn(&[u8], i16) -> Result<Vec<DescribedGroup<'_>>, DecodeError>,
+}
+
+fn describing(kind: GroupKind) -> Describing {
+    match kind {
+        GroupKind::Classic | GroupKind::Streams => Describing {
+            key: ApiKey::DESCRIBE_GROUPS,
+            versions: DESCRIBE_GROUPS_VERSIONS,
+            request: describe_groups_request,
+            response: describe_groups_response,
+        },
+        GroupKind::Consumer => Describing {
+            key: ApiKey::CONSUMER_GROUP_DESCRIBE,
+            versions: CONSUMER_GROUP_DESCRIBE_VERSIONS,
+            request: consumer_group_describe_request,
+            response: consumer_group_describe_response,
+        },
+        GroupKind::Share => Describing {
+            key: ApiKey::SHARE_GROUP_DESCRIBE,
+            versions: SHARE_GROUP_DESCRIBE_VERSIONS,
+            request: share_group_describe_request,
+            response: share_group_describe_response,
+        },
+    }
 }
 
 fn count(name: &Arc<str>, told: &[DescribedGroup<'_>]) -> Option<(Arc<str>, Result<u32, i16>)> {
@@ -239,8 +265,10 @@ fn count(name: &Arc<str>, told: &[DescribedGroup<'_>]) -> Option<(Arc<str>, Resu
 pub struct GroupPositions {
     /// Group.
     pub group: Arc<str>,
-    /// Partitions with a committed offset.
+    /// Partitions with a committed offset; of share groups, with the first offset that is not settled.
     pub positions: Result<Vec<(PartitionName, i64)>, i16>,
+    /// Share groups: of each position, how many records from there on are not settled, [`u64::MAX`] = not told. Others: empty.
+    pub unsettled: Vec<u64>,
 }
 
 /// Topics and their number of partitions, shared by all groups that are asked for them.
@@ -251,6 +279,8 @@ pub type TopicList = Arc<Vec<(Arc<str>, i32)>>;
 pub struct AskedGroup {
     /// Group.
     pub group: Arc<str>,
+    /// A share group.
+    pub share: bool,
     /// Topics and their number of partitions; `None` = all there are, which a broker's audit log calls a denial of each that
     /// may not be described.
     pub topics: Option<TopicList>,
@@ -283,6 +313,24 @@ pub(super) async fn positions(
     groups: &[AskedGroup],
     names: &HashMap<Arc<str>, ()>,
 ) -> Result<Vec<GroupPositions>, ProbeError> {
+    let (shares, others): (Vec<AskedGroup>, Vec<AskedGroup>) =
+        groups.iter().cloned().partition(|group| group.share);
+    let mut all = Vec::new();
+    if !others.is_empty() {
+        all = committed_positions(connection, timeout, &others, names).await?;
+    }
+    if !shares.is_empty() {
+        all.extend(share_positions(connection, timeout, &shares, names).await?);
+    }
+    Ok(all)
+}
+
+async fn committed_positions(
+    connection: &mut Connection,
+    timeout: Duration,
+    groups: &[AskedGroup],
+    names: &HashMap<Arc<str>, ()>,
+) -> Result<Vec<GroupPositions>, ProbeError> {
     let key = ApiKey::OFFSET_FETCH;
     let version = version(connection, key, OFFSET_FETCH_VERSIONS)?;
     let batched = version >= OFFSET_FETCH_BATCHED;
@@ -310,10 +358,69 @@ pub(super) async fn positions(
             all.push(GroupPositions {
                 group: Arc::clone(&of.group),
                 positions,
+                unsettled: Vec::new(),
             });
         }
     }
     Ok(all)
+}
+
+async fn share_positions(
+    connection: &mut Connection,
+    timeout: Duration,
+    groups: &[AskedGroup],
+    names: &HashMap<Arc<str>, ()>,
+) -> Result<Vec<GroupPositions>, ProbeError> {
+    let key = ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS;
+    let version = version(connection, key, SHARE_GROUP_OFFSETS_VERSIONS)?;
+    let mut all = Vec::new();
+    let mut rest = groups;
+    while let Some((chunk, behind)) = rest.split_at_checked(fitting(rest, true).min(rest.len())) {
+        if chunk.is_empty() {
+            break;
+        }
+        rest = behind;
+        let asked: Vec<AskedPositions<'_>> = chunk.iter().map(asked_positions).collect();
+        let request = share_group_offsets_request(connection.next_id(), version, &asked);
+        let body = exchange(connection, timeout, key, version, request).await?;
+        for group in share_group_offsets_response(&body, version)? {
+            let Some(of) = chunk.iter().find(|asked| group.group == &*asked.group) else {
+                continue;
+            };
+            let (positions, unsettled) = known_share_positions(&group.topics, names);
+            all.push(GroupPositions {
+                group: Arc::clone(&of.group),
+                positions: match group.error_code {
+                    0 => Ok(positions),
+                    code => Err(code),
+                },
+                unsettled,
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn known_share_positions(
+    topics: &[Topic<'_, SharePosition>],
+    names: &HashMap<Arc<str>, ()>,
+) -> (Vec<(PartitionName, i64)>, Vec<u64>) {
+    let mut all = (Vec::new(), Vec::new());
+    for topic in topics {
+        let TopicRef::Name(name) = topic.topic else {
+            continue;
+        };
+        let Some((name, ())) = names.get_key_value(name) else {
+            continue;
+        };
+        for told in topic.partitions.iter().filter(|p| p.error_code == 0) {
+            if let Some(start) = told.start {
+                all.0.push(((Arc::clone(name), told.partition), start));
+                all.1.push(told.lag.unwrap_or(u64::MAX));
+            }
+        }
+    }
+    all
 }
 
 fn asked_positions(asked: &AskedGroup) -> AskedPositions<'_> {
@@ -451,22 +558,35 @@ pub(super) async fn stored_topics(
     })
 }
 
-/// Disks of one broker: (total bytes, usable bytes) of each that is there.
+/// A disk of a broker that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Size and free bytes of its volume, from Kafka 3.3 on.
+    pub volume: Option<(i64, i64)>,
+    /// Bytes of the partitions on it, where they were asked for.
+    pub held_bytes: i64,
+}
+
+/// Disks of one broker, with what is on them or without.
 pub(super) async fn log_dirs(
     connection: &mut Connection,
     timeout: Duration,
-) -> Result<Coded<Vec<(i64, i64)>>, ProbeError> {
+    held: bool,
+) -> Result<Coded<Vec<Disk>>, ProbeError> {
     let key = ApiKey::DESCRIBE_LOG_DIRS;
     let version = version(connection, key, LOG_DIRS_VERSIONS)?;
-    let request = log_dirs_request(connection.next_id(), version, false);
+    let request = log_dirs_request(connection.next_id(), version, held);
     let body = exchange(connection, timeout, key, version, request).await?;
     let told = LogDirs::read(&body, version)?;
     let dirs = told.dirs.iter().filter(|dir| dir.error_code == 0);
     Ok(Coded {
         error_code: told.error_code,
         value: dirs
-            .filter(|dir| dir.total_bytes > 0 && dir.usable_bytes >= 0)
-            .map(|dir| (dir.total_bytes, dir.usable_bytes))
+            .map(|dir| Disk {
+                volume: (dir.total_bytes > 0 && dir.usable_bytes >= 0)
+                    .then_some((dir.total_bytes, dir.usable_bytes)),
+                held_bytes: dir.held_bytes,
+            })
             .collect(),
     })
 }

@@ -15,13 +15,16 @@ use super::{
 };
 use crate::{
     event::{
-        Answer, Delivered, EventKind, Facts, Failure, Membership, MembershipChange, Name,
-        PartitionSet, Positions, Produced, ProducedPart, PublishOutcome, Settled, SettledPart,
-        Stamp, TopicSeen, Unanswered,
+        Acknowledged, Answer, Delivered, EventKind, Facts, Failure, Membership, MembershipChange,
+        Name, PartitionSet, Positions, Produced, ProducedPart, PublishOutcome, Settled,
+        SettledPart, Stamp, TopicSeen, Unanswered,
     },
     kafka::wire::{
         api::ApiKey,
-        endpoints::{self, FindCoordinatorSeen, MetadataSeen, PartitionResult, ProduceSeen},
+        endpoints::{
+            self, FindCoordinatorSeen, MetadataSeen, PartitionResult, ProduceSeen,
+            ShareAcknowledgeSeen,
+        },
         error::Result,
         error_code,
         messages::{
@@ -54,6 +57,10 @@ pub(crate) enum Detail {
     Produced(ByPartition<PartitionResult>),
     /// Error codes by topic and partition.
     Committed(ByPartition<i16>),
+    /// Records, and what became of what a share fetch acknowledged.
+    Delivered(Delivered, Acknowledgements),
+    /// The same without records.
+    Acknowledged(Acknowledgements),
     /// Generation and member id of a join.
     Joined {
         generation: i32,
@@ -69,6 +76,29 @@ pub(crate) enum Detail {
         interval_ms: i32,
         partitions: Option<PartitionSet>,
     },
+}
+
+/// What the broker made of the acknowledgements of a share group's member.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledgements {
+    /// Error for the whole request.
+    pub(crate) error_code: i16,
+    /// Error codes by topic and partition; those that are not named are done.
+    pub(crate) partitions: ByPartition<i16>,
+}
+
+impl Acknowledgements {
+    fn judge(&self, mut said: Acknowledged) -> Acknowledged {
+        for part in &mut said.parts {
+            let of_it = self.partitions.get(&part.topic, part.partition);
+            let code = match self.error_code {
+                0 => of_it.copied().unwrap_or(0),
+                whole => whole,
+            };
+            part.error = error_code::failure(code);
+        }
+        said
+    }
 }
 
 /// Reads an observed response.
@@ -320,9 +350,30 @@ pub(crate) fn produced(context: &Context, seen: &ProduceSeen<'_>) -> Report {
     }
 }
 
+/// Reports a ShareAcknowledge response.
+pub(crate) fn acknowledged(context: &Context, seen: &ShareAcknowledgeSeen<'_>) -> Report {
+    let mut error_code = seen.error_code;
+    let mut partitions = ByPartition::default();
+    for topic in &seen.topics {
+        let name = context.shared.topics.resolve(topic.topic);
+        for partition in &topic.partitions {
+            error_code = error_code::worse(error_code, partition.error_code);
+            partitions.insert(&name, partition.partition, partition.error_code);
+        }
+    }
+    Report {
+        throttle_ms: seen.throttle_ms,
+        error_code,
+        detail: Detail::Acknowledged(Acknowledgements {
+            error_code: seen.error_code,
+            partitions,
+        }),
+    }
+}
+
 /// Reports a response with records.
 pub(crate) fn delivered(context: &Context, pending: &Pending, sink: DeliveredSink<'_>) -> Report {
-    let (group, read_committed) = match &pending.facts {
+    let read_committed = match &pending.facts {
         RequestFacts::Fetch {
             session,
             read_committed,
@@ -334,23 +385,27 @@ pub(crate) fn delivered(context: &Context, pending: &Pending, sink: DeliveredSin
                     session,
                 );
             }
-            (None, *read_committed)
+            *read_committed
         }
-        RequestFacts::ShareFetch { group } => (group.clone(), false),
-        _ => (None, false),
+        _ => false,
     };
     let error_code = error_code::worse(sink.head.error_code, sink.error_code);
     let data_was_there = sink.data_was_there && sink.head.throttle_ms == 0;
-    let detail = Detail::Facts(Facts::Delivered(Delivered {
-        group,
+    let acknowledgements = Acknowledgements {
+        error_code: sink.head.error_code,
+        partitions: sink.acknowledged,
+    };
+    let delivered = Delivered {
+        group: None,
+        acknowledged: None,
         read_committed,
         data_was_there,
         parts: sink.parts,
-    }));
+    };
     Report {
         throttle_ms: sink.head.throttle_ms,
         error_code,
-        detail,
+        detail: Detail::Delivered(delivered, acknowledgements),
     }
 }
 
@@ -425,6 +480,16 @@ fn join(context: &Context, pending: Pending, detail: Detail, error: Option<Failu
             })
         }
         (RequestFacts::Commit { .. }, _) => Facts::None,
+        (RequestFacts::Share(said), Detail::Delivered(mut delivered, became)) => {
+            delivered.group = said.as_ref().map(|said| Name::clone(&said.group));
+            delivered.acknowledged = said.map(|said| Box::new(became.judge(*said)));
+            Facts::Delivered(delivered)
+        }
+        (_, Detail::Delivered(delivered, _)) => Facts::Delivered(delivered),
+        (RequestFacts::Share(Some(said)), Detail::Acknowledged(became)) => {
+            Facts::Acknowledged(became.judge(*said))
+        }
+        (RequestFacts::Share(_), _) => Facts::None,
         (
             RequestFacts::EndTransaction {
                 producer_id,

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::{
     event::{
-        BatchFact, BatchKind, BypassReason, CapturedBatch, Codec, DeliveredPart, Name, Reservation,
-        Stamp, UNRESOLVED,
+        Acquired, BatchFact, BatchKind, BypassReason, CapturedBatch, Codec, DeliveredPart, Name,
+        Reservation, Stamp, Traced, UNRESOLVED,
     },
     kafka::wire::{
         batch::BatchHeader,
@@ -22,6 +22,7 @@ use crate::{
 };
 
 use super::{
+    by_partition::ByPartition,
     recent::{DeliveredBatch, Found},
     sessions,
     shared::Shared,
@@ -60,7 +61,8 @@ pub(crate) struct DeliveredSink<'a> {
     capture: Option<(Vec<u8>, Reservation, bool)>,
     /// The batch at hand, where its records are to be indexed.
     indexed: Option<(Vec<u8>, Reservation)>,
-    acquired: Vec<(i64, i64)>,
+    /// What became of the acknowledgements in the request.
+    pub(crate) acknowledged: ByPartition<i16>,
 }
 
 impl<'a> DeliveredSink<'a> {
@@ -89,7 +91,7 @@ impl<'a> DeliveredSink<'a> {
             aborting: BTreeMap::new(),
             capture: None,
             indexed: None,
-            acquired: Vec::new(),
+            acknowledged: ByPartition::default(),
         }
     }
 
@@ -214,15 +216,25 @@ impl<'a> DeliveredSink<'a> {
 
     /// Share groups: what was acquired is delivered, not what the batches hold.
     fn count_acquired(&mut self) {
-        let acquired = std::mem::take(&mut self.acquired);
         let Some(part) = self.part() else { return };
+        part.acquired.sort_unstable_by_key(|run| run.first);
+        let acquired = std::mem::take(&mut part.acquired);
+        let given = |record: &Traced| {
+            let behind = acquired.partition_point(|run| run.first <= record.offset);
+            let run = behind.checked_sub(1).and_then(|at| acquired.get(at));
+            run.is_some_and(|run| record.offset <= run.last)
+        };
+        part.traced.retain(given);
+        part.unrecorded = part.unrecorded.take().filter(|record| given(record));
+        part.acquired = acquired;
         for batch in &mut part.batches {
-            let overlap: i64 = acquired
+            let overlap: i64 = part
+                .acquired
                 .iter()
-                .map(|(first, last)| {
-                    (*last)
+                .map(|run| {
+                    run.last
                         .min(batch.last_offset)
-                        .saturating_sub((*first).max(batch.base_offset))
+                        .saturating_sub(run.first.max(batch.base_offset))
                         .saturating_add(1)
                         .max(0)
                 })
@@ -254,13 +266,17 @@ impl Sink for DeliveredSink<'_> {
         self.aborted.clear();
         self.next_aborted = 0;
         self.aborting.clear();
-        self.acquired.clear();
         if self.error_code == 0 {
             self.error_code = head.error_code;
         }
         let Some(topic) = self.topic.clone() else {
             return;
         };
+        if self.share {
+            let code = head.acknowledge_error_code;
+            self.error_code = error_code::worse(self.error_code, code);
+            self.acknowledged.insert(&topic, head.partition, code);
+        }
         let mut asked = None;
         if let Some(session) = self.session {
             let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
@@ -287,6 +303,7 @@ impl Sink for DeliveredSink<'_> {
             last_stable: head.last_stable_offset,
             log_start: head.log_start_offset,
             batches: Vec::new(),
+            acquired: Vec::new(),
             traced: Vec::new(),
             unrecorded: None,
         });
@@ -370,9 +387,13 @@ impl Sink for DeliveredSink<'_> {
         }
     }
 
-    fn acquired(&mut self, first: i64, last: i64, _delivery_count: i16) {
-        if self.acquired.len() < BATCHES_MAX {
-            self.acquired.push((first, last));
+    fn acquired(&mut self, first: i64, last: i64, delivery_count: i16) {
+        if let Some(part) = self.part().filter(|part| part.acquired.len() < BATCHES_MAX) {
+            part.acquired.push(Acquired {
+                first,
+                last,
+                deliveries: u32::try_from(delivery_count).unwrap_or(0),
+            });
         }
     }
 

@@ -121,12 +121,10 @@ fn edited_body(
         }
         ApiKey::SHARE_ACKNOWLEDGE => {
             let seen = endpoints::share_acknowledge(body, version)?;
-            let report = Report {
-                throttle_ms: seen.throttle_ms,
-                error_code: seen.error_code,
-                ..Report::default()
-            };
-            (rewrite(context, body, &seen.endpoints), report)
+            (
+                rewrite(context, body, &seen.endpoints),
+                answers::acknowledged(context, &seen),
+            )
         }
         ApiKey::API_VERSIONS => {
             let seen = api_versions::ApiVersionsResponse::read(body, version)?;

@@ -3,14 +3,17 @@
 //! Bodies are read here and turned into shared names; nothing borrowed from a buffer outlives the frame. Must not judge.
 
 use crate::{
-    event::{Name, PartitionSet, ProducedPart, SettledPart},
+    event::{
+        Acknowledged, AcknowledgedPart, Acknowledgement, Name, PartitionSet, ProducedPart,
+        SettledPart,
+    },
     kafka::wire::{
         api::ApiKey,
         body::Topic,
         error::Result,
         messages::{
             api_versions::ApiVersionsRequest,
-            fetch::{FetchRequest, ShareRequest},
+            fetch::FetchRequest,
             group::{
                 CONSUMER_PROTOCOL, GroupHeartbeatRequest, HeartbeatRequest, JoinGroupRequest,
                 LeaveGroupRequest, SyncGroupRequest,
@@ -19,6 +22,7 @@ use crate::{
                 CommitPartition, OffsetCommitRequest, OffsetFetchRequest, TxnOffsetCommitRequest,
             },
             sasl::{self, SaslHandshakeRequest},
+            shares::{AcknowledgeType, ShareRequest},
             transactions::EndTxnRequest,
         },
     },
@@ -44,8 +48,8 @@ pub(crate) enum RequestFacts {
         session: Option<sessions::Shared>,
         read_committed: bool,
     },
-    /// A share fetch.
-    ShareFetch { group: Option<Name> },
+    /// A member of a share group asks for records, or only says what became of those it was given.
+    Share(Option<Box<Acknowledged>>),
     /// Positions of a group.
     Commit {
         group: Name,
@@ -104,11 +108,8 @@ pub(crate) fn read_request(
                 read_committed,
             }
         }
-        ApiKey::SHARE_FETCH => {
-            let request = ShareRequest::read(api, body, version)?;
-            RequestFacts::ShareFetch {
-                group: request.group.map(Name::from),
-            }
+        ApiKey::SHARE_FETCH | ApiKey::SHARE_ACKNOWLEDGE => {
+            RequestFacts::Share(share(shared, &ShareRequest::read(api, body, version)?))
         }
         ApiKey::OFFSET_COMMIT => {
             let request = OffsetCommitRequest::read(body, version)?;
@@ -210,6 +211,42 @@ fn read_membership(api: ApiKey, version: i16, body: &[u8]) -> Result<RequestFact
         }
         _ => RequestFacts::None,
     })
+}
+
+fn share(shared: &Shared, request: &ShareRequest<'_>) -> Option<Box<Acknowledged>> {
+    const CLOSES: i32 = -1;
+    let mut parts = Vec::new();
+    for topic in &request.topics {
+        let name = shared.topics.resolve(topic.topic);
+        if !shared.observes(&name) {
+            continue;
+        }
+        let said = topic.partitions.iter();
+        for partition in said.filter(|p| !p.acknowledged.is_empty()) {
+            let runs = partition.acknowledged.iter().filter_map(|run| {
+                let became = match run.kind {
+                    AcknowledgeType::Gap => Acknowledgement::Gap,
+                    AcknowledgeType::Accept => Acknowledgement::Accepted,
+                    AcknowledgeType::Release => Acknowledgement::Released,
+                    AcknowledgeType::Reject => Acknowledgement::Rejected,
+                    AcknowledgeType::Renew | AcknowledgeType::Other => return None,
+                };
+                Some((run.first, run.last, became))
+            });
+            parts.push(AcknowledgedPart {
+                topic: Name::clone(&name),
+                partition: partition.partition,
+                runs: runs.collect(),
+                error: None,
+            });
+        }
+    }
+    Some(Box::new(Acknowledged {
+        group: request.group?.into(),
+        member: request.member.unwrap_or_default().into(),
+        leaves: request.session_epoch == CLOSES,
+        parts,
+    }))
 }
 
 fn commit_parts(shared: &Shared, topics: &[Topic<'_, CommitPartition>]) -> Vec<SettledPart> {

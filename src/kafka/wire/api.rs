@@ -24,22 +24,35 @@ impl ApiKey {
     pub const LIST_GROUPS: Self = Self(16);
     pub const SASL_HANDSHAKE: Self = Self(17);
     pub const API_VERSIONS: Self = Self(18);
+    pub const CREATE_TOPICS: Self = Self(19);
+    pub const DELETE_TOPICS: Self = Self(20);
+    pub const DELETE_RECORDS: Self = Self(21);
     pub const INIT_PRODUCER_ID: Self = Self(22);
     pub const OFFSET_FOR_LEADER_EPOCH: Self = Self(23);
     pub const ADD_PARTITIONS_TO_TXN: Self = Self(24);
     pub const ADD_OFFSETS_TO_TXN: Self = Self(25);
     pub const END_TXN: Self = Self(26);
     pub const TXN_OFFSET_COMMIT: Self = Self(28);
+    pub const DESCRIBE_ACLS: Self = Self(29);
+    pub const CREATE_ACLS: Self = Self(30);
+    pub const DELETE_ACLS: Self = Self(31);
     pub const DESCRIBE_CONFIGS: Self = Self(32);
+    pub const ALTER_CONFIGS: Self = Self(33);
     pub const DESCRIBE_LOG_DIRS: Self = Self(35);
     pub const SASL_AUTHENTICATE: Self = Self(36);
+    pub const CREATE_PARTITIONS: Self = Self(37);
+    pub const DELETE_GROUPS: Self = Self(42);
+    pub const INCREMENTAL_ALTER_CONFIGS: Self = Self(44);
+    pub const OFFSET_DELETE: Self = Self(47);
     pub const DESCRIBE_CLUSTER: Self = Self(60);
     pub const CONSUMER_GROUP_HEARTBEAT: Self = Self(68);
     pub const CONSUMER_GROUP_DESCRIBE: Self = Self(69);
     pub const DESCRIBE_TOPIC_PARTITIONS: Self = Self(75);
     pub const SHARE_GROUP_HEARTBEAT: Self = Self(76);
+    pub const SHARE_GROUP_DESCRIBE: Self = Self(77);
     pub const SHARE_FETCH: Self = Self(78);
     pub const SHARE_ACKNOWLEDGE: Self = Self(79);
+    pub const DESCRIBE_SHARE_GROUP_OFFSETS: Self = Self(90);
     pub const STREAMS_GROUP_HEARTBEAT: Self = Self(88);
 }
 

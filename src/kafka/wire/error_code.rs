@@ -206,7 +206,7 @@ pub fn failure(code: i16) -> Option<Failure> {
 }
 
 /// Of two codes, the one that weighs more in the availability indicator: the broker's fault before one that may settle before
-/// an unknown one before the client's before none. The first where they weigh the same.
+/// an unknown one before the client's before none. The first where they weigh the same; of the client's one for want of rights.
 #[must_use]
 pub fn worse(first: i16, second: i16) -> i16 {
     let weight = |code| match failure(code).map(|f| f.class) {
@@ -216,7 +216,10 @@ pub fn worse(first: i16, second: i16) -> i16 {
         Some(Settling) => 3,
         Some(Broker) => 4,
     };
-    if weight(second) > weight(first) {
+    let lacks_rights =
+        |code| failure(code).is_some_and(|f| f.name.ends_with("AUTHORIZATION_FAILED"));
+    let alike = weight(second) == weight(first);
+    if weight(second) > weight(first) || (alike && lacks_rights(second) && !lacks_rights(first)) {
         second
     } else {
         first
@@ -244,5 +247,7 @@ mod tests {
         assert_eq!(worse(client, unknown), unknown);
         assert_eq!(worse(broker, unknown), broker);
         assert_eq!(worse(6, 7), 6);
+        // TOPIC_ALREADY_EXISTS, TOPIC_AUTHORIZATION_FAILED.
+        assert_eq!((worse(36, 29), worse(29, 36)), (29, 29));
     }
 }

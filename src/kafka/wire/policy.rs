@@ -81,7 +81,7 @@ pub const fn of(api: ApiKey) -> Policy {
             names_brokers: true,
         },
         ApiKey::SHARE_ACKNOWLEDGE => Policy {
-            request: Decode::Opaque,
+            request: Decode::Observed,
             response: Decode::Edited,
             oldest: 0,
             names_brokers: true,
@@ -96,6 +96,10 @@ pub const fn of(api: ApiKey) -> Policy {
             names_brokers: false,
         },
         ApiKey::DESCRIBE_TOPIC_PARTITIONS => answer_only(Decode::Observed, false),
+        ApiKey::LIST_OFFSETS => Policy {
+            oldest: 1,
+            ..answer_only(Decode::Observed, false)
+        },
         ApiKey::OFFSET_COMMIT => observed(2),
         ApiKey::OFFSET_FETCH => observed(1),
         ApiKey::TXN_OFFSET_COMMIT
@@ -111,14 +115,27 @@ pub const fn of(api: ApiKey) -> Policy {
         ApiKey::INIT_PRODUCER_ID
         | ApiKey::OFFSET_FOR_LEADER_EPOCH
         | ApiKey::ADD_PARTITIONS_TO_TXN
-        | ApiKey::ADD_OFFSETS_TO_TXN => answer_only(Decode::Observed, false),
+        | ApiKey::ADD_OFFSETS_TO_TXN
+        | ApiKey::CREATE_TOPICS
+        | ApiKey::DELETE_TOPICS
+        | ApiKey::DELETE_RECORDS
+        | ApiKey::CREATE_PARTITIONS
+        | ApiKey::DESCRIBE_CONFIGS
+        | ApiKey::ALTER_CONFIGS
+        | ApiKey::INCREMENTAL_ALTER_CONFIGS
+        | ApiKey::DESCRIBE_ACLS
+        | ApiKey::CREATE_ACLS
+        | ApiKey::DELETE_ACLS
+        | ApiKey::DESCRIBE_GROUPS
+        | ApiKey::DELETE_GROUPS
+        | ApiKey::OFFSET_DELETE => answer_only(Decode::Observed, false),
         _ => OPAQUE,
     }
 }
 
 /// What a broker may refuse a client for want of rights, as far as it is seen: the API, and the resource (in lower case) that the
 /// error names. By the authorization table of Kafka's documentation.
-pub const REFUSABLE: [(ApiKey, &[&str]); 21] = [
+pub const REFUSABLE: [(ApiKey, &[&str]); 36] = [
     (ApiKey::PRODUCE, &["topic", "transactional_id", "cluster"]),
     (ApiKey::FETCH, &["topic"]),
     (ApiKey::METADATA, &["topic"]),
@@ -146,6 +163,24 @@ pub const REFUSABLE: [(ApiKey, &[&str]); 21] = [
         &["group", "topic", "transactional_id"],
     ),
     (ApiKey::END_TXN, &["transactional_id"]),
+    (ApiKey::LIST_OFFSETS, &["topic"]),
+    (ApiKey::DESCRIBE_CLUSTER, &["cluster"]),
+    (ApiKey::CREATE_TOPICS, &["topic", "cluster"]),
+    (ApiKey::DELETE_TOPICS, &["topic"]),
+    (ApiKey::DELETE_RECORDS, &["topic"]),
+    (ApiKey::CREATE_PARTITIONS, &["topic"]),
+    (ApiKey::DESCRIBE_CONFIGS, &["topic", "cluster", "group"]),
+    (ApiKey::ALTER_CONFIGS, &["topic", "cluster", "group"]),
+    (
+        ApiKey::INCREMENTAL_ALTER_CONFIGS,
+        &["topic", "cluster", "group"],
+    ),
+    (ApiKey::DESCRIBE_ACLS, &["cluster"]),
+    (ApiKey::CREATE_ACLS, &["cluster"]),
+    (ApiKey::DELETE_ACLS, &["cluster"]),
+    (ApiKey::DESCRIBE_GROUPS, &["group"]),
+    (ApiKey::DELETE_GROUPS, &["group"]),
+    (ApiKey::OFFSET_DELETE, &["group", "topic"]),
 ];
 
 /// The newest version of an API that a client may be told of: that of the table for APIs whose messages are rewritten or
@@ -190,8 +225,8 @@ mod tests {
 
     #[test]
     fn an_api_nobody_needs_is_opaque_and_uncapped() {
-        assert_eq!(decide(ApiKey(20), 6), (OPAQUE, None));
-        assert_eq!(version_cap(ApiKey(20)), None);
+        assert_eq!(decide(ApiKey(27), 1), (OPAQUE, None));
+        assert_eq!(version_cap(ApiKey(27)), None);
         assert_eq!(decide(ApiKey(10_001), 3), (OPAQUE, None));
     }
 

@@ -66,6 +66,8 @@ pub struct PartitionHead {
     pub partition: i32,
     /// Error code.
     pub error_code: i16,
+    /// ShareFetch: what became of the acknowledgements in the request.
+    pub acknowledge_error_code: i16,
     /// High watermark.
     pub high_watermark: i64,
     /// Last stable offset.
@@ -371,6 +373,7 @@ impl Scanner {
         let mut head = PartitionHead {
             partition: r.i32("partition")?,
             error_code: 0,
+            acknowledge_error_code: 0,
             high_watermark: -1,
             last_stable_offset: -1,
             log_start_offset: -1,
@@ -394,7 +397,7 @@ impl Scanner {
             Message::ShareFetchResponse => {
                 head.error_code = r.i16("error code")?;
                 r.nullable_string_bytes("error message")?;
-                r.i16("acknowledge error code")?;
+                head.acknowledge_error_code = r.i16("acknowledge error code")?;
                 r.nullable_string_bytes("acknowledge error message")?;
                 r.i32("leader id")?;
                 r.i32("leader epoch")?;

@@ -45,6 +45,25 @@ pub(super) struct Behind {
     pub(super) inexact: Option<Reason>,
 }
 
+impl Behind {
+    /// Where it is told how many records are left: those of a share group are settled in any order.
+    pub(super) fn at_most(self, unsettled: Option<u64>) -> Self {
+        match unsettled {
+            Some(0) => Self {
+                records: 0,
+                age: Age::NONE,
+                inexact: None,
+                ..self
+            },
+            Some(left) => Self {
+                records: self.records.min(left),
+                ..self
+            },
+            None => self,
+        }
+    }
+}
+
 /// Distance from `position` to `end`, given what is known of the first record behind `position`, and how long the
 /// record there has been seen at least.
 pub(super) fn behind(

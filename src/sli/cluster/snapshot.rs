@@ -95,4 +95,6 @@ pub struct GroupSeen {
     pub simple: bool,
     /// Committed offset by (topic, partition), where the group has one; `None` = not told.
     pub positions: Option<Vec<((Name, i32), i64)>>,
+    /// Share groups: of each of `positions`, how many records from there on are not settled, [`u64::MAX`] = not told. Others: empty.
+    pub unsettled: Vec<u64>,
 }

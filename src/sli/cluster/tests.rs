@@ -53,6 +53,7 @@ struct Stage {
     id: u8,
     members: Option<u32>,
     simple: bool,
+    unsettled: Option<u64>,
     start: i64,
     retention: Option<RetentionSeen>,
 }
@@ -74,6 +75,7 @@ impl Stage {
             id: 1,
             members: Some(1),
             simple: false,
+            unsettled: None,
             start: 0,
             retention: None,
         }
@@ -118,6 +120,7 @@ impl Stage {
                 members: self.members,
                 simple: self.simple,
                 positions: committed.map(|offset| vec![((topic, 0), offset)]),
+                unsettled: self.unsettled.iter().copied().collect(),
             }],
         }
     }
@@ -173,6 +176,27 @@ fn lag_is_the_age_of_the_first_record_that_is_there() {
     assert_eq!(stage.sums.of(Sli::Lag), (2, 1));
     assert_eq!(stage.sums.of(Sli::Broker), (3, 0));
     assert_eq!((view.under_replicated, view.offline), (1, 0));
+}
+
+#[test]
+fn what_a_share_group_has_settled_behind_its_first_open_record_is_no_lag() {
+    let mut stage = Stage::new();
+    stage.unsettled = Some(2);
+    let records = [(10, 5_000), (11, 6_000), (12, 7_000), (13, 8_000)];
+    let view = stage.look(20, 10, 14, &records);
+    assert_eq!(
+        lag(&view),
+        (2, 15.0, Some(15.0)),
+        "10 and one other are open"
+    );
+    stage.unsettled = Some(0);
+    assert_eq!(lag(&stage.look(30, 10, 14, &records)), (0, 0.0, Some(0.0)));
+    // A broker that does not tell: all that may be open.
+    stage.unsettled = Some(u64::MAX);
+    assert_eq!(
+        lag(&stage.look(40, 10, 14, &records)),
+        (4, 35.0, Some(35.0))
+    );
 }
 
 #[test]

@@ -337,15 +337,10 @@ impl Watched {
             now: snapshot.at,
         };
         for (group, topic, tallied) in &tallies {
-            let mut series = Series {
-                sli: Sli::Lag,
-                topic: topic.clone(),
-                group: group.clone(),
-                stage: None,
-            };
-            tallied.lag.speak(&series, &mut out);
-            series.sli = Sli::Delivery;
-            out.judge(&series, tallied.delivery.0, tallied.delivery.1);
+            let lag = Series::of(Sli::Lag, topic, group);
+            tallied.lag.speak(&lag, &mut out);
+            let delivery = Series::of(Sli::Delivery, topic, group);
+            out.judge(&delivery, tallied.delivery.0, tallied.delivery.1);
         }
         self.partitions(now, snapshot, &headroom, &mut view, &mut out);
         brokers(snapshot, &mut view, &mut out);
@@ -457,7 +452,7 @@ impl Watched {
         let (mut moved, mut lags) = (false, false);
         let members = seen.members.filter(|_| !seen.simple);
         let live = !group.is_abandoned(now, self.settings.abandoned_after);
-        for (key, committed) in positions {
+        for (at_position, (key, committed)) in positions.iter().enumerate() {
             let place = match place(index, key, *committed, group) {
                 Ok(place) => place,
                 Err(None) => continue,
@@ -486,6 +481,7 @@ impl Watched {
             let seen_for = ends.map_or(0, |ends| ends.age(position, now));
             let first = self.firsts.get(&(key.0.clone(), key.1, *committed));
             let behind = behind(position, place.end, first, seen_for, at.wall_ms);
+            let behind = behind.at_most(seen.unsettled.get(at_position).copied());
             pair.trail(now, &behind);
             if step.by > 0 && behind.records > 0 && step.within > 0 {
                 row.rate += float(step.by) * 1e3 / float(step.within);
@@ -555,13 +551,8 @@ impl Watched {
             if topic.internal {
                 continue;
             }
-            let series = Series {
-                sli: Sli::Retention,
-                topic: topic.name.clone(),
-                group: "".into(),
-                stage: None,
-            };
             if due {
+                let series = Series::of(Sli::Retention, &topic.name, &out.empty());
                 counted.speak(&series, out);
             }
             view.topics.push(TopicView {
@@ -615,12 +606,8 @@ fn brokers(snapshot: &ClusterSnapshot, view: &mut ClusterView, out: &mut Out<'_>
         });
         view.brokers.push((broker.node.clone(), broker.up));
     }
-    let series = Series {
-        sli: Sli::Broker,
-        topic: "".into(),
-        group: "".into(),
-        stage: None,
-    };
+    let empty = out.empty();
+    let series = Series::of(Sli::Broker, &empty, &empty);
     counted.speak(&series, out);
 }
 

@@ -8,3 +8,4 @@ mod loss;
 mod publish;
 mod schema;
 pub(super) mod script;
+mod shares;

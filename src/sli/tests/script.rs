@@ -46,6 +46,8 @@ pub(super) struct Totals {
     pub(super) readers: Vec<(String, String)>,
     /// class -> records
     pub(super) duplicates: BTreeMap<&'static str, u64>,
+    /// what became of records of share groups -> records
+    pub(super) acknowledged: BTreeMap<&'static str, u64>,
     /// framing or failure -> records
     pub(super) schemas: BTreeMap<&'static str, u64>,
     /// (topic, group and where it went; retry or dead), in order
@@ -136,6 +138,9 @@ impl Sink for Totals {
 impl Totals {
     fn failure(&mut self, measure: &Measure<'_>) {
         match measure {
+            Measure::Acknowledged {
+                became, records, ..
+            } => *self.acknowledged.entry(became.as_str()).or_default() += records,
             Measure::Duplicates { class, count, .. } => {
                 *self.duplicates.entry(class.as_str()).or_default() += count;
             }
@@ -472,6 +477,7 @@ pub(in crate::sli) fn produced(acks: i16, parts: Vec<ProducedPart>) -> Produced 
 
 pub(super) fn delivered(parts: Vec<DeliveredPart>) -> Delivered {
     Delivered {
+        acknowledged: None,
         group: None,
         read_committed: false,
         data_was_there: true,
@@ -490,6 +496,7 @@ pub(super) fn part(asked: i64, end: i64, batches: Vec<BatchFact>) -> DeliveredPa
         log_start: 0,
         traced: Vec::new(),
         unrecorded: None,
+        acquired: Vec::new(),
         batches,
     }
 }

@@ -1,7 +1,7 @@
-//! What a consumer asks for: Fetch, ShareFetch and ShareAcknowledge requests.
+//! What a consumer asks for: Fetch requests.
 //!
 //! Their responses carry records, so `scan` reads those as they stream. Reference: `FetchRequest.json` (KIP-227 sessions,
-//! KIP-516 topic ids), `ShareFetchRequest.json`, `ShareAcknowledgeRequest.json` (KIP-932).
+//! KIP-516 topic ids).
 
 use super::super::{
     api::ApiKey,
@@ -95,31 +95,5 @@ impl<'a> FetchRequest<'a> {
     #[must_use]
     pub fn is_read_committed(&self) -> bool {
         self.isolation_level == 1
-    }
-}
-
-/// Who sends a ShareFetchRequest or a ShareAcknowledgeRequest, versions 0-2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShareRequest<'a> {
-    /// Share group.
-    pub group: Option<&'a str>,
-    /// Member id.
-    pub member: Option<&'a str>,
-    /// 0 opens a share session, -1 closes it.
-    pub session_epoch: i32,
-}
-
-impl<'a> ShareRequest<'a> {
-    /// Reads the start of a body; `key` is ShareFetch or ShareAcknowledge, which begin alike.
-    ///
-    /// # Errors
-    /// `Version` outside 0-2, else what the fields give.
-    pub fn read(key: ApiKey, body: &'a [u8], version: i16) -> Result<Self> {
-        let r = &mut open(body, key, version, 0)?;
-        Ok(Self {
-            group: r.nullable_string("group id")?,
-            member: r.nullable_string("member id")?,
-            session_epoch: r.i32("share session epoch")?,
-        })
     }
 }

@@ -15,8 +15,8 @@ use super::{
 pub const LAYOUT_VERSIONS: (i16, i16) = (1, 13);
 /// DescribeCluster versions that are written and read.
 pub const DESCRIBE_CLUSTER_VERSIONS: (i16, i16) = (0, 2);
-/// DescribeLogDirs versions that are written and read: those that tell the size of a disk.
-pub const LOG_DIRS_VERSIONS: (i16, i16) = (4, 5);
+/// DescribeLogDirs versions that are written and read; from 4 on they tell the size of a disk.
+pub const LOG_DIRS_VERSIONS: (i16, i16) = (1, 5);
 /// DescribeConfigs versions that are written and read.
 pub const DESCRIBE_CONFIGS_VERSIONS: (i16, i16) = (1, 4);
 
@@ -239,23 +239,26 @@ impl<'a> ClusterRights<'a> {
     }
 }
 
-/// A DescribeLogDirsRequest for the disks, with the topics on them or without; `None` outside 4-5.
+/// A DescribeLogDirsRequest for the disks, with the topics on them or without; `None` outside 1-5.
 #[must_use]
 pub fn log_dirs_request(correlation_id: i32, version: i16, topics: bool) -> Option<Vec<u8>> {
     if !(LOG_DIRS_VERSIONS.0..=LOG_DIRS_VERSIONS.1).contains(&version) {
         return None;
     }
     let mut body = Vec::new();
-    put_count(&mut body, if topics { None } else { Some(0) }, true);
-    body.push(0);
     let key = ApiKey::DESCRIBE_LOG_DIRS;
+    let flexible = key.is_flexible(version);
+    put_count(&mut body, if topics { None } else { Some(0) }, flexible);
+    if flexible {
+        body.push(0);
+    }
     Some(frame(key, version, correlation_id, &body))
 }
 
 /// A DescribeLogDirsResponse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogDirs<'a> {
-    /// 0 = described.
+    /// 0 = described. Added in version 3.
     pub error_code: i16,
     /// Disks of this broker.
     pub dirs: Vec<LogDir>,
@@ -268,38 +271,49 @@ pub struct LogDirs<'a> {
 pub struct LogDir {
     /// 0 = described, else the disk is offline.
     pub error_code: i16,
-    /// Size of its volume, bytes; -1 = unknown.
+    /// Size of its volume, bytes; -1 = unknown. Added in version 4.
     pub total_bytes: i64,
-    /// Free bytes of its volume; -1 = unknown.
+    /// Free bytes of its volume; -1 = unknown. Added in version 4.
     pub usable_bytes: i64,
+    /// Bytes of the partitions asked for.
+    pub held_bytes: i64,
 }
 
 impl<'a> LogDirs<'a> {
     /// Reads a body.
     ///
     /// # Errors
-    /// `Version` outside 4-5, else what the fields give.
+    /// `Version` outside 1-5, else what the fields give.
     pub fn read(body: &'a [u8], version: i16) -> Result<Self> {
         let key = ApiKey::DESCRIBE_LOG_DIRS;
         let r = &mut within(body, key, version, LOG_DIRS_VERSIONS)?;
         throttle(r, true)?;
-        let error_code = r.i16("error code")?;
+        let error_code = if version >= 3 {
+            r.i16("error code")?
+        } else {
+            0
+        };
         let (mut dirs, mut topics) = (Vec::new(), Vec::new());
         r.array("results", |r| {
             let error_code = r.i16("error code")?;
             r.nullable_string_bytes("log dir")?;
+            let mut held_bytes = 0_i64;
             r.array("topics", |r| {
                 topics.push(r.string("name")?);
                 r.array("partitions", |r| {
                     r.i32("partition")?;
-                    r.i64("partition size")?;
+                    held_bytes = held_bytes.saturating_add(r.i64("partition size")?.max(0));
                     r.i64("offset lag")?;
                     r.bool("is future key")?;
                     r.skip_tagged()
                 })?;
                 r.skip_tagged()
             })?;
-            let (total_bytes, usable_bytes) = (r.i64("total bytes")?, r.i64("usable bytes")?);
+            let (total_bytes, usable_bytes) = if version >= 4 {
+                (r.i64("total bytes")?, r.i64("usable bytes")?)
+            } else {
+                (-1, -1)
+            };
             if version >= 5 {
                 r.bool("is cordoned")?;
             }
@@ -308,6 +322,7 @@ impl<'a> LogDirs<'a> {
                 error_code,
                 total_bytes,
                 usable_bytes,
+                held_bytes,
             });
             Ok(())
         })?;

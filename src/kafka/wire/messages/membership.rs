@@ -4,11 +4,18 @@
 //! are nobody's business here. Must not be used for what passes through; `group` and `offsets` read that.
 //!
 //! Reference: `ListGroupsRequest.json` (KIP-518 states, KIP-848 types), `DescribeGroupsRequest.json`,
-//! `ConsumerGroupDescribeRequest.json` (KIP-848), `OffsetFetchRequest.json` (KIP-709), `FindCoordinatorRequest.json`
+//! `ConsumerGroupDescribeRequest.json` (KIP-848), `ShareGroupDescribeRequest.json` and `DescribeShareGroupOffsetsRequest.json`
+//! (KIP-932, KIP-1226), `OffsetFetchRequest.json` (KIP-709), `FindCoordinatorRequest.json`
 //! (KIP-699) and their responses.
 
 use super::{
-    super::{api::ApiKey, body::throttle, error::Result, reader::Reader, splice::put_string},
+    super::{
+        api::ApiKey,
+        body::{Topic, throttle},
+        error::Result,
+        reader::{Reader, TopicRef},
+        splice::put_string,
+    },
     reading::within,
     requests::{frame, put_count},
 };
@@ -19,6 +26,10 @@ pub const LIST_GROUPS_VERSIONS: (i16, i16) = (0, 5);
 pub const DESCRIBE_GROUPS_VERSIONS: (i16, i16) = (0, 6);
 /// ConsumerGroupDescribe versions that are written and read.
 pub const CONSUMER_GROUP_DESCRIBE_VERSIONS: (i16, i16) = (0, 1);
+/// ShareGroupDescribe versions that are written and read.
+pub const SHARE_GROUP_DESCRIBE_VERSIONS: (i16, i16) = (1, 1);
+/// DescribeShareGroupOffsets versions that are written and read.
+pub const SHARE_GROUP_OFFSETS_VERSIONS: (i16, i16) = (0, 1);
 /// OffsetFetch versions that are written: from 2 on all partitions can be asked for, to 9 topics have names.
 pub const OFFSET_FETCH_VERSIONS: (i16, i16) = (2, 9);
 /// From this OffsetFetch version on one request asks for several groups.
@@ -145,16 +156,28 @@ pub fn consumer_group_describe_request(
     groups: &[&str],
 ) -> Option<Vec<u8>> {
     offered(version, CONSUMER_GROUP_DESCRIBE_VERSIONS)?;
+    let key = ApiKey::CONSUMER_GROUP_DESCRIBE;
+    Some(described_by_name(key, correlation_id, version, groups))
+}
+
+/// A ShareGroupDescribeRequest; `None` outside 1.
+#[must_use]
+pub fn share_group_describe_request(
+    correlation_id: i32,
+    version: i16,
+    groups: &[&str],
+) -> Option<Vec<u8>> {
+    offered(version, SHARE_GROUP_DESCRIBE_VERSIONS)?;
+    let key = ApiKey::SHARE_GROUP_DESCRIBE;
+    Some(described_by_name(key, correlation_id, version, groups))
+}
+
+fn described_by_name(key: ApiKey, correlation_id: i32, version: i16, groups: &[&str]) -> Vec<u8> {
     let mut body = Vec::new();
     put_names(&mut body, groups, true);
     // No authorized operations.
     body.extend_from_slice(&[0, TAGS_NONE]);
-    Some(frame(
-        ApiKey::CONSUMER_GROUP_DESCRIBE,
-        version,
-        correlation_id,
-        &body,
-    ))
+    frame(key, version, correlation_id, &body)
 }
 
 /// What a broker says of the members of one group.
@@ -232,6 +255,23 @@ pub fn consumer_group_describe_response(
         CONSUMER_GROUP_DESCRIBE_VERSIONS,
     );
     let r = &mut within(body, key, version, allowed)?;
+    described(r, |r| consumer_member(r, version))
+}
+
+/// Reads the body of a ShareGroupDescribeResponse.
+///
+/// # Errors
+/// `Version` outside 1, else what the fields give.
+pub fn share_group_describe_response(body: &[u8], version: i16) -> Result<Vec<DescribedGroup<'_>>> {
+    let (key, allowed) = (ApiKey::SHARE_GROUP_DESCRIBE, SHARE_GROUP_DESCRIBE_VERSIONS);
+    let r = &mut within(body, key, version, allowed)?;
+    described(r, share_member)
+}
+
+fn described<'a>(
+    r: &mut Reader<'a>,
+    mut member: impl FnMut(&mut Reader<'a>) -> Result<()>,
+) -> Result<Vec<DescribedGroup<'a>>> {
     throttle(r, true)?;
     let mut groups = Vec::new();
     r.array("groups", |r| {
@@ -244,7 +284,7 @@ pub fn consumer_group_describe_response(
         let mut members = 0u32;
         r.array("members", |r| {
             members = members.saturating_add(1);
-            consumer_member(r, version)
+            member(r)
         })?;
         r.i32("authorized operations")?;
         r.skip_tagged()?;
@@ -271,18 +311,134 @@ fn consumer_member(r: &mut Reader<'_>, version: i16) -> Result<()> {
     })?;
     r.nullable_string_bytes("subscribed topic regex")?;
     for field in ["assignment", "target assignment"] {
-        r.array(field, |r| {
-            r.uuid("topic id")?;
-            r.nullable_string_bytes("topic name")?;
-            r.array("partitions", |r| r.i32("partition").map(drop))?;
-            r.skip_tagged()
-        })?;
-        r.skip_tagged()?;
+        assignment(r, field)?;
     }
     if version >= 1 {
         r.i8("member type")?;
     }
     r.skip_tagged()
+}
+
+fn share_member(r: &mut Reader<'_>) -> Result<()> {
+    for field in ["member id", "rack id"] {
+        r.nullable_string_bytes(field)?;
+    }
+    r.i32("member epoch")?;
+    r.nullable_string_bytes("client id")?;
+    r.nullable_string_bytes("client host")?;
+    r.array("subscribed topic names", |r| {
+        r.nullable_string_bytes("topic name").map(drop)
+    })?;
+    assignment(r, "assignment")?;
+    r.skip_tagged()
+}
+
+fn assignment(r: &mut Reader<'_>, field: &'static str) -> Result<()> {
+    r.array(field, |r| {
+        r.uuid("topic id")?;
+        r.nullable_string_bytes("topic name")?;
+        r.array("partitions", |r| r.i32("partition").map(drop))?;
+        r.skip_tagged()
+    })?;
+    r.skip_tagged()
+}
+
+/// A DescribeShareGroupOffsetsRequest; `None` outside 0-1.
+#[must_use]
+pub fn share_group_offsets_request(
+    correlation_id: i32,
+    version: i16,
+    groups: &[AskedPositions<'_>],
+) -> Option<Vec<u8>> {
+    offered(version, SHARE_GROUP_OFFSETS_VERSIONS)?;
+    let mut body = Vec::new();
+    put_count(&mut body, Some(groups.len()), true);
+    for asked in groups {
+        put_string(&mut body, asked.group, true);
+        put_asked(&mut body, asked, true);
+        body.push(TAGS_NONE);
+    }
+    body.push(TAGS_NONE);
+    let key = ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS;
+    Some(frame(key, version, correlation_id, &body))
+}
+
+/// How far a share group is in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharePosition {
+    /// Partition number.
+    pub partition: i32,
+    /// First offset that is not settled; `None` = nobody has read yet.
+    pub start: Option<i64>,
+    /// Records from there on that are not settled, where the broker tells. Added in version 1.
+    pub lag: Option<u64>,
+    /// 0 = told.
+    pub error_code: i16,
+}
+
+/// How far one share group is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharePositions<'a> {
+    /// Group.
+    pub group: &'a str,
+    /// 0 = told.
+    pub error_code: i16,
+    /// By topic.
+    pub topics: Vec<Topic<'a, SharePosition>>,
+}
+
+/// Reads the body of a DescribeShareGroupOffsetsResponse.
+///
+/// # Errors
+/// `Version` outside 0-1, else what the fields give.
+pub fn share_group_offsets_response(body: &[u8], version: i16) -> Result<Vec<SharePositions<'_>>> {
+    let key = ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS;
+    let r = &mut within(body, key, version, SHARE_GROUP_OFFSETS_VERSIONS)?;
+    throttle(r, true)?;
+    let mut groups = Vec::new();
+    r.array("groups", |r| {
+        let group = r.string("group id")?;
+        let mut topics = Vec::new();
+        r.array("topics", |r| {
+            let name = r.string("topic name")?;
+            r.uuid("topic id")?;
+            let mut partitions = Vec::new();
+            r.array("partitions", |r| {
+                partitions.push(share_position(r, version)?);
+                Ok(())
+            })?;
+            topics.push(Topic {
+                topic: TopicRef::Name(name),
+                partitions,
+            });
+            r.skip_tagged()
+        })?;
+        let error_code = r.i16("error code")?;
+        r.nullable_string_bytes("error message")?;
+        groups.push(SharePositions {
+            group,
+            error_code,
+            topics,
+        });
+        r.skip_tagged()
+    })?;
+    Ok(groups)
+}
+
+fn share_position(r: &mut Reader<'_>, version: i16) -> Result<SharePosition> {
+    let partition = r.i32("partition")?;
+    let start = r.i64("start offset")?;
+    r.i32("leader epoch")?;
+    let lag = if version >= 1 { r.i64("lag")? } else { -1 };
+    let error_code = r.i16("error code")?;
+    r.nullable_string_bytes("error message")?;
+    r.skip_tagged()?;
+    Ok(SharePosition {
+        partition,
+        start: (start >= 0).then_some(start),
+        lag: u64::try_from(lag).ok(),
+        error_code,
+    })
 }
 
 /// Positions that are asked for.

@@ -5,6 +5,7 @@
 //!
 //! Reference: the schemas in `common/message/` of the `kafka-clients` jar; "Added in version N" is theirs.
 
+pub mod administration;
 pub mod api_versions;
 pub mod epochs;
 pub mod fetch;
@@ -17,5 +18,6 @@ pub mod outcome;
 pub mod reading;
 pub mod requests;
 pub mod sasl;
+pub mod shares;
 pub mod transactions;
 pub mod writing;

@@ -13,8 +13,10 @@ use super::{
         error_code,
         reader::Reader,
     },
+    administration,
     api_versions::ApiVersionsResponse,
     epochs::OffsetForLeaderEpochResponse,
+    membership,
     offsets::{OffsetCommitResponse, OffsetFetchResponse},
 };
 
@@ -95,11 +97,21 @@ pub fn top_level(key: ApiKey, version: i16, body: &[u8]) -> Result<Outcome> {
         ApiKey::DESCRIBE_TOPIC_PARTITIONS => describe_topic_partitions(body, version, &mut worst)?,
         ApiKey::ADD_PARTITIONS_TO_TXN => add_partitions(body, version, &mut worst)?,
         ApiKey::LEAVE_GROUP => leave_group(body, version, &mut worst)?,
-        _ => {
-            let (throttle_ms, code) = leading(key, body, version)?;
-            worst.add(code);
-            throttle_ms
+        ApiKey::DESCRIBE_GROUPS => {
+            for group in membership::describe_groups_response(body, version)? {
+                worst.add(group.error_code);
+            }
+            // In front of everything, from version 1 on.
+            throttle(&mut open(body, key, version, 0)?, version >= 1)?
         }
+        _ => match administration::errors(key, version, body, |code| worst.add(code))? {
+            Some(throttle_ms) => throttle_ms,
+            None => {
+                let (throttle_ms, code) = leading(key, body, version)?;
+                worst.add(code);
+                throttle_ms
+            }
+        },
     };
     Ok(Outcome {
         throttle_ms,
