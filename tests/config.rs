@@ -315,6 +315,16 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "observe:\n  canary:\n    topic: a/b\n    group: ''\n    interval_seconds: 0\n    late_seconds: 5\n    lost_seconds: 5\naudit: {topic: ..}\n",
+        &[
+            "t.yaml:3: observe.canary.topic: `a/b` is not a topic name, allowed: 1 to 249 of a-z, A-Z, 0-9, dot, underscore and hyphen",
+            "t.yaml:4: observe.canary.group: `` is not a group name, allowed: 1 to 255 bytes without control characters",
+            "t.yaml:5: observe.canary.interval_seconds: `0` is out of range, allowed: 0.1 to 300 seconds",
+            "t.yaml:7: observe.canary.lost_seconds: is not more than late_seconds, allowed: more, so that late and lost can be told apart",
+            "t.yaml:8: audit.topic: `..` is not a topic name, allowed: 1 to 249 of a-z, A-Z, 0-9, dot, underscore and hyphen",
+        ],
+    ),
+    (
         "admin: {listen: '127.0.0.1:9092'}\n",
         &[
             "t.yaml:1: admin.listen: port 9092 is also that of kafka.listen (localhost:9092), allowed: another port",
@@ -635,6 +645,30 @@ fn a_password_is_read_from_its_file_and_never_shown() {
     assert!(
         faults[0].contains("`GSSAPI` is not known, allowed: PLAIN"),
         "{faults:?}"
+    );
+}
+
+#[test]
+fn a_canary_is_there_once_it_is_named_and_only_then() {
+    assert_eq!(
+        Case::file("observe: {cycle_seconds: 5}\n")
+            .load()
+            .observe
+            .canary,
+        None
+    );
+    let given = Case::file("observe: {canary: {}}\n").load().observe.canary;
+    let default = throughline::config::CanaryConfig::default();
+    assert_eq!(given, Some(default.clone()));
+    let set = Case::none()
+        .set("observe.canary.late_seconds", "0.5")
+        .load();
+    let canary = set.observe.canary.clone().expect("a canary");
+    assert_eq!(canary.late.as_millis(), 500);
+    assert_eq!(canary.topic, default.topic);
+    assert_eq!(
+        set.effective_json()["observe"]["canary"]["late_seconds"],
+        0.5
     );
 }
 

@@ -161,6 +161,7 @@ fn fetch_answers_read_as_the_schema_writes_them() {
                 let expected = FetchedPartition {
                     partition: n(p, "PartitionIndex"),
                     error_code: n(p, "ErrorCode"),
+                    high_watermark: n(p, "HighWatermark"),
                     log_start_offset: num(p, "LogStartOffset").unwrap_or(-1),
                     aborted: aborted
                         .map(|a| (n(a, "ProducerId"), n(a, "FirstOffset")))

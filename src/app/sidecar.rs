@@ -36,6 +36,7 @@ use crate::{
     event::DataplaneCounters,
     export::otlp::OtlpError,
     kafka::{
+        control::Access,
         dial::tls::TlsError,
         proxy::{Handle, Proxy},
         wire::api::ApiKey,
@@ -185,7 +186,7 @@ impl Sidecar {
         }
         let of = (&metrics, telemetry, &mut worker);
         let (exporting, audit, event_log) =
-            outlets(config, of, (&handle, &redaction), diagnostics)?;
+            outlets((config, &access), of, (&handle, &redaction), diagnostics)?;
         let worker = telemetry.spawn(worker.run(until_true(stopped.clone())));
         let eye = watching::Watch {
             handle: handle.clone(),
@@ -236,14 +237,14 @@ impl Sidecar {
 
 /// Everything by which what the worker makes leaves.
 fn outlets(
-    config: &Config,
+    (config, access): (&Config, &Access),
     (metrics, telemetry, worker): (&Arc<Metrics>, &Runtime, &mut Worker),
     (handle, redaction): (&Handle, &SharedRedaction),
     diagnostics: Option<Diagnostics>,
 ) -> Result<(Exporting, Audit, EventLog), StartError> {
     let exporting = Exporting::start(config, metrics, telemetry, handle, worker, diagnostics)
         .map_err(StartError::Otlp)?;
-    let audit = Audit::start(config, metrics, telemetry, worker)?;
+    let audit = Audit::start(config, access, metrics, telemetry, worker)?;
     let event_log = EventLog::start(config, metrics, telemetry, (handle, redaction), worker)?;
     Ok((exporting, audit, event_log))
 }

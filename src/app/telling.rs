@@ -14,7 +14,10 @@ use super::{
 use crate::{
     config::Config,
     eventlog::{Log, Sink},
-    export::{lines, otlp},
+    export::{
+        lines::{self, Lines},
+        otlp,
+    },
     kafka::proxy::Handle,
     metrics::Metrics,
     pipeline::{Telling, Worker},
@@ -45,8 +48,9 @@ impl EventLog {
         let mut sinks: Vec<Box<dyn Sink + Send>> = Vec::new();
         let (mut writer, mut exporter) = (None, None);
         if let Some(target) = settings::event_log_file(config) {
-            let opened = lines::open(&target, lines::EVENT_LOG, metrics);
-            let (lines, end) = opened.map_err(StartError::EventLog)?;
+            let mut lines = Lines::new(lines::EVENT_LOG, metrics);
+            let end = lines.file(&target, metrics);
+            let end = end.map_err(StartError::EventLog)?;
             sinks.push(Box::new(lines));
             // A disk may block: it has a thread of its own.
             writer = Some(telemetry.spawn_blocking(move || end.run()));

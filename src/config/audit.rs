@@ -1,12 +1,13 @@
 //! `audit:` - the trail of who used what.
 //!
-//! Here because it is a file that a user names. Must not open it.
+//! Here because it is a file or a topic that a user names. Must not open either.
 
 use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{
+    canary::topic_name,
     effective::seconds_json,
     section::{Section, seconds, text},
 };
@@ -28,6 +29,8 @@ pub enum AuditTarget {
 pub struct AuditConfig {
     /// Where lines go; `None` = no trail is kept.
     pub file: Option<AuditTarget>,
+    /// Topic that each entry is written to as a record; `None` = none.
+    pub topic: Option<String>,
     /// How often what goes on is told again.
     pub interval: Duration,
 }
@@ -36,6 +39,7 @@ impl Default for AuditConfig {
     fn default() -> Self {
         Self {
             file: None,
+            topic: None,
             interval: Duration::from_secs(3_600),
         }
     }
@@ -46,6 +50,7 @@ impl AuditConfig {
         let default = Self::default();
         Self {
             file: section.optional("file", text(target)),
+            topic: section.optional("topic", text(topic_name)),
             interval: section.or(
                 "interval_seconds",
                 default.interval,
@@ -56,7 +61,7 @@ impl AuditConfig {
 
     pub(super) fn to_json(&self) -> Value {
         let file = self.file.as_ref().map(target_json);
-        json!({"file": file, "interval_seconds": seconds_json(self.interval)})
+        json!({"file": file, "topic": self.topic, "interval_seconds": seconds_json(self.interval)})
     }
 }
 

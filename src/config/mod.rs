@@ -7,6 +7,7 @@
 mod address;
 mod admin;
 mod audit;
+mod canary;
 mod context;
 mod effective;
 mod event_log;
@@ -33,6 +34,7 @@ use std::time::Duration;
 pub use address::{AddressError, HostPort, ListenAddress, ListenHost};
 pub use admin::{AdminConfig, LogConfig, LogFormat, LogLevel, Token};
 pub use audit::{AuditConfig, AuditTarget};
+pub use canary::CanaryConfig;
 pub use context::{Always, ContextConfig, Headers, Mode, SamplingConfig, TopicMode};
 pub use effective::{Changes, changes};
 pub use event_log::{EventLogConfig, Recorded, RedactionConfig};

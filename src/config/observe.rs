@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
+    canary::CanaryConfig,
     effective::seconds_json,
     section::{Section, integer, seconds},
 };
@@ -22,6 +23,8 @@ pub struct ObserveConfig {
     pub abandoned_after: Duration,
     /// Bytes that one broker may hold; default: what its disk can.
     pub quota_bytes: Option<u64>,
+    /// Records of our own; `None` = none are written.
+    pub canary: Option<CanaryConfig>,
 }
 
 impl Default for ObserveConfig {
@@ -31,6 +34,7 @@ impl Default for ObserveConfig {
             delivery_deadline: Duration::from_secs(300),
             abandoned_after: Duration::from_secs(86_400),
             quota_bytes: None,
+            canary: None,
         }
     }
 }
@@ -51,15 +55,20 @@ impl ObserveConfig {
                 seconds(1.0..=2_592_000.0),
             ),
             quota_bytes: section.optional("quota_bytes", integer(1_048_576..=1 << 60)),
+            canary: CanaryConfig::read(&section.section("canary")),
         }
     }
 
     pub(super) fn to_json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "cycle_seconds": seconds_json(self.cycle),
             "delivery_deadline_seconds": seconds_json(self.delivery_deadline),
             "abandoned_after_seconds": seconds_json(self.abandoned_after),
             "quota_bytes": self.quota_bytes,
-        })
+        });
+        if let (Some(canary), Value::Object(map)) = (&self.canary, &mut json) {
+            map.insert("canary".to_owned(), canary.to_json());
+        }
+        json
     }
 }

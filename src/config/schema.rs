@@ -150,11 +150,20 @@ const LIMITS: &[Key] = &[
     key("in_flight_requests", One),
 ];
 
+const CANARY: &[Key] = &[
+    key("topic", One),
+    key("group", One),
+    key("interval_seconds", One),
+    key("late_seconds", One),
+    key("lost_seconds", One),
+];
+
 const OBSERVE: &[Key] = &[
     key("cycle_seconds", One),
     key("delivery_deadline_seconds", One),
     key("abandoned_after_seconds", One),
     key("quota_bytes", One),
+    key("canary", Presence(CANARY)),
 ];
 
 const PROXY: &[Key] = &[
@@ -195,7 +204,11 @@ pub(super) const ROOT: &[Key] = &[
     ),
     key(
         "audit",
-        Section(&[key("file", One), key("interval_seconds", One)]),
+        Section(&[
+            key("file", One),
+            key("topic", One),
+            key("interval_seconds", One),
+        ]),
     ),
     key("event_log", Section(EVENT_LOG)),
     key("redaction", Section(REDACTION)),

@@ -1,4 +1,4 @@
-//! The audit trail and the event log as JSON lines, each in a file or on standard output.
+//! The audit trail and the event log as JSON lines: in a file, on standard output or for whoever else keeps them.
 //!
 //! A bounded queue stands between who makes entries and who writes them; what does not fit, and what cannot be written, is
 //! dropped and counted. Must not make whoever hands over an entry wait for a disk.
@@ -58,8 +58,9 @@ pub const EVENT_LOG: Whose = Whose {
 /// The end that takes entries.
 #[derive(Debug)]
 pub struct Lines {
-    queue: mpsc::Sender<String>,
+    queues: Vec<mpsc::Sender<String>>,
     full: Dropped,
+    whose: Whose,
 }
 
 impl audit::Sink for Lines {
@@ -75,10 +76,49 @@ impl eventlog::Sink for Lines {
 }
 
 impl Lines {
+    /// Nobody keeps them yet.
+    #[must_use]
+    pub fn new(whose: Whose, metrics: &Metrics) -> Self {
+        Self {
+            queues: Vec::new(),
+            full: metrics.dropped(whose.signal, "queue_full"),
+            whose,
+        }
+    }
+
+    /// One more that keeps them: each line from now on, as far as there is room.
+    pub fn queue(&mut self) -> mpsc::Receiver<String> {
+        self.bounded(QUEUE_LINES)
+    }
+
+    fn bounded(&mut self, lines: usize) -> mpsc::Receiver<String> {
+        let (sender, queue) = mpsc::channel(lines);
+        self.queues.push(sender);
+        queue
+    }
+
+    /// What writes them to a target.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened for appending.
+    pub fn file(&mut self, target: &Target, metrics: &Metrics) -> io::Result<Writer> {
+        let to: Box<dyn Write + Send> = match target {
+            Target::Stdout => Box::new(io::stdout()),
+            Target::File(path) => {
+                let mut options = OpenOptions::new();
+                let file = options.append(true).create(true).mode(MODE).open(path)?;
+                Box::new(file)
+            }
+        };
+        Ok(Writer::new(self.queue(), to, self.whose, metrics))
+    }
+
     fn line(&mut self, entry: &impl Serialize) {
         let line = serde_json::to_string(entry).unwrap_or_default();
-        if self.queue.try_send(line).is_err() {
-            self.full.add(1);
+        for queue in &self.queues {
+            if queue.try_send(line.clone()).is_err() {
+                self.full.add(1);
+            }
         }
     }
 }
@@ -98,44 +138,22 @@ impl std::fmt::Debug for Writer {
     }
 }
 
-/// Opens both ends.
-///
-/// # Errors
-/// Where the file cannot be opened for appending.
-pub fn open(target: &Target, whose: Whose, metrics: &Metrics) -> io::Result<(Lines, Writer)> {
-    let to: Box<dyn Write + Send> = match target {
-        Target::Stdout => Box::new(io::stdout()),
-        Target::File(path) => {
-            let mut options = OpenOptions::new();
-            let file = options.append(true).create(true).mode(MODE).open(path)?;
-            Box::new(file)
-        }
-    };
-    Ok(ends(to, QUEUE_LINES, whose, metrics))
-}
-
-fn ends(
-    to: Box<dyn Write + Send>,
-    lines: usize,
-    whose: Whose,
-    metrics: &Metrics,
-) -> (Lines, Writer) {
-    let (sender, queue) = mpsc::channel(lines);
-    let lines = Lines {
-        queue: sender,
-        full: metrics.dropped(whose.signal, "queue_full"),
-    };
-    let writer = Writer {
-        queue,
-        to,
-        failed: metrics.dropped(whose.signal, "write"),
-        warned: None,
-        key: whose.key,
-    };
-    (lines, writer)
-}
-
 impl Writer {
+    fn new(
+        queue: mpsc::Receiver<String>,
+        to: Box<dyn Write + Send>,
+        whose: Whose,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            queue,
+            to,
+            failed: metrics.dropped(whose.signal, "write"),
+            warned: None,
+            key: whose.key,
+        }
+    }
+
     /// Writes until the other end is gone. Blocks: to be run on a thread that nobody waits for.
     pub fn run(mut self) {
         while let Some(mut line) = self.queue.blocking_recv() {
@@ -196,6 +214,12 @@ mod tests {
         Metrics::new(&settings).unwrap()
     }
 
+    fn ends(to: Box<dyn Write + Send>, room: usize, metrics: &Metrics) -> (Lines, Writer) {
+        let mut lines = Lines::new(AUDIT, metrics);
+        let writer = Writer::new(lines.bounded(room), to, AUDIT, metrics);
+        (lines, writer)
+    }
+
     fn fill(lines: &mut Lines, count: usize) {
         for _ in 0..count {
             let mut trail = Trail::new(Duration::from_secs(1));
@@ -206,7 +230,7 @@ mod tests {
     #[test]
     fn each_entry_is_a_line_and_what_does_not_fit_is_counted() {
         let (metrics, disk) = (metrics(), Disk::default());
-        let (mut lines, writer) = ends(Box::new(disk.clone()), 3, AUDIT, &metrics);
+        let (mut lines, writer) = ends(Box::new(disk.clone()), 3, &metrics);
         fill(&mut lines, 5);
         drop(lines);
         writer.run();
@@ -223,7 +247,7 @@ mod tests {
     #[test]
     fn a_full_disk_costs_lines_and_is_counted() {
         let (metrics, disk) = (metrics(), Disk(Arc::default(), true));
-        let (mut lines, writer) = ends(Box::new(disk), 3, AUDIT, &metrics);
+        let (mut lines, writer) = ends(Box::new(disk), 3, &metrics);
         fill(&mut lines, 3);
         drop(lines);
         writer.run();

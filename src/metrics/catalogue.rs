@@ -86,6 +86,8 @@ pub enum Area {
     Schema,
     /// The whole cluster, from `throughline observe` alone.
     Observer,
+    /// Records of our own, from `throughline observe` and only where `observe.canary` is there.
+    Canary,
     /// The names of kafka_exporter, from `throughline observe` and only where `metrics.compatibility` asks for them.
     Exporter,
     /// Who may do what, and with what software.
@@ -108,6 +110,7 @@ impl Area {
             Self::Failures => "failures",
             Self::Schema => "schema",
             Self::Observer => "observer",
+            Self::Canary => "canary",
             Self::Exporter => "kafka_exporter",
             Self::Access => "access",
             Self::Health => "own health",
@@ -340,6 +343,27 @@ families! {
         "Time the last look at the cluster took";
     ObserverRefusals "throughline_observer_refusals_total" Counter One Observer ["api"] Latency
         "Questions the brokers refused for want of rights; each is asked again after an hour";
+
+    CanarySent "throughline_canary_sent_total" Counter One Canary ["broker"] Latency
+        "Canary records that became due, by the leader of their partition then; retries counted once";
+    CanaryLate "throughline_canary_late_total" Counter One Canary ["broker"] Latency
+        "Canary records that were read later than observe.canary.late_seconds after they were due";
+    CanaryLost "throughline_canary_lost_total" Counter One Canary ["broker"] Latency
+        "Canary records that this broker acknowledged and that are not there: read past, or missing at the end of their partition";
+    CanaryRecovered "throughline_canary_recovered_total" Counter One Canary ["broker"] Latency
+        "Canary records that were counted lost and were read later; each is late too";
+    CanaryFailed "throughline_canary_failed_total" Counter One Canary ["broker" "reason"] Latency
+        "Canary records that no broker acknowledged within observe.canary.lost_seconds, or that were refused for good";
+    CanaryUnknown "throughline_canary_unknown_total" Counter One Canary ["reason"] Latency
+        "Canary records of which nothing can be said: topic deleted, rights gone, the observer itself stood still, too many out";
+    CanaryCommitFailures "throughline_canary_commit_failures_total" Counter One Canary ["reason"] Latency
+        "Commits of the canary's group that were refused or not answered";
+    CanaryOverdue "throughline_canary_overdue_records" Gauge Records Canary ["broker"] Latency
+        "Canary records that are out longer than observe.canary.late_seconds now";
+    CanaryCovered "throughline_canary_broker_covered" Gauge One Canary ["broker"] Latency
+        "1 where the broker leads a partition of the canary topic, 0 where the canary says nothing of it";
+    CanaryDuration "throughline_canary_duration_seconds" Histogram Seconds Canary ["broker" "stage"] Latency
+        "Canary record due to acknowledged (produce) and read (round_trip); commit request to answer (commit)";
 
     ExporterBrokers "kafka_brokers" Gauge One Exporter [] Latency
         "Brokers that answered the last probe";

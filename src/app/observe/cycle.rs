@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     super::sidecar::until_true,
-    directory::{Directory, GROUPS_MAX},
+    directory::{Directory, GROUPS_MAX, Own},
     refusals::{Needs, Refusals, is_refusal},
 };
 use crate::{
@@ -92,6 +92,8 @@ pub(super) struct Cycle {
     /// Bytes that each broker may hold, where that is less than its disk, or it cannot tell the size of that.
     pub(super) quota_bytes: Option<u64>,
     pub(super) known: Known,
+    /// What the canary uses, which is nobody's workload.
+    pub(super) own: Option<Own>,
 }
 
 /// Positions of a group, and of a share group what is not settled behind each.
@@ -142,7 +144,7 @@ impl Cycle {
         self.known.refusals.expire(began);
         let rights = due(&mut self.known.topic_rights_at, RIGHTS_EVERY, began);
         let layout = match self.client.layout(rights).await {
-            Ok(layout) => layout,
+            Ok(layout) => Own::hide_topic(self.own.as_ref(), layout),
             Err((broker, fault)) => {
                 self.known.login_refused =
                     matches!(fault, ProbeError::Login(LoginError::Refused(_)));
@@ -273,7 +275,10 @@ impl Cycle {
         let mut listed = Vec::new();
         for (node, answer) in self.client.groups(up).await {
             match answer {
-                Ok(told) if told.error_code == 0 => listed.push((node, told.value)),
+                Ok(mut told) if told.error_code == 0 => {
+                    Own::hide_group(self.own.as_ref(), &mut told.value);
+                    listed.push((node, told.value));
+                }
                 Ok(told) => tracing::debug!(node, code = told.error_code, "groups not listed"),
                 Err(fault) => tracing::debug!(node, %fault, "groups not listed"),
             }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::kafka::control::{GroupKind, GroupListed};
+use crate::kafka::control::{ClusterLayout, GroupKind, GroupListed};
 
 /// Most groups that are watched; those past it are left out and said so.
 pub(super) const GROUPS_MAX: usize = 50_000;
@@ -20,6 +20,33 @@ pub(super) struct Entry {
     pub(super) kind: GroupKind,
     pub(super) simple: bool,
     pub(super) members: Option<u32>,
+}
+
+/// What the canary uses: nobody's workload, and in no figure but those of the cluster as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Own {
+    pub(super) topic: String,
+    pub(super) group: String,
+}
+
+impl Own {
+    /// Makes its topic one of those that are the cluster's own.
+    pub(super) fn hide_topic(own: Option<&Self>, mut layout: ClusterLayout) -> ClusterLayout {
+        let mut topics = layout.topics.iter_mut();
+        if let Some(own) = own
+            && let Some(topic) = topics.find(|topic| *topic.name == *own.topic)
+        {
+            topic.internal = true;
+        }
+        layout
+    }
+
+    /// Leaves its group out.
+    pub(super) fn hide_group(own: Option<&Self>, groups: &mut Vec<GroupListed>) {
+        if let Some(own) = own {
+            groups.retain(|group| *group.group != *own.group);
+        }
+    }
 }
 
 /// The groups.

@@ -1,9 +1,10 @@
 //! `throughline observe`: watches a whole cluster from outside any pod.
 //!
 //! Wires the client of the cluster (`kafka::control`), what judges (`sli::cluster`), what writes (`pipeline::Observed`) and
-//! the admin listener, all on one runtime: there is no traffic to keep waiting. Must not commit, join a group, or write to
-//! Kafka.
+//! the admin listener, all on one runtime: there is no traffic to keep waiting. Must not join a group, nor commit or write to
+//! Kafka but for the canary, where the configuration asks for one.
 
+mod canary;
 mod cycle;
 mod directory;
 mod refusals;
@@ -17,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::cycle::Cycle;
+use self::{cycle::Cycle, directory::Own};
 use super::{
     USAGE_ERROR,
     exporting::Exporting,
@@ -29,9 +30,9 @@ use super::{
 use crate::{
     admin::{Control, Readiness, Sources as Shown},
     cli::Streams,
-    config::{Config, LogLevel, Sources, changes},
+    config::{CanaryConfig, Config, LogLevel, Sources, changes},
     event::DataplaneCounters,
-    kafka::control::ClusterClient,
+    kafka::control::{Access, ClusterClient},
     lifecycle::{Signals, Told},
     metrics::{self, Metrics},
     pipeline::{self, Observed},
@@ -166,6 +167,11 @@ impl Observer {
             delivery_deadline: config.observe.delivery_deadline,
             abandoned_after: config.observe.abandoned_after,
         };
+        if let Some(canary) = &config.observe.canary {
+            let canary = canary_settings(config, canary, access.clone());
+            let running = canary::Running::new(canary, &metrics, Arc::clone(&readiness));
+            runtime.spawn(running.run(stopped.clone()));
+        }
         let cycle = Cycle {
             client: ClusterClient::new(settings::bootstrap(config), access, TIMEOUT),
             watched: Watched::new(watched, objectives, now),
@@ -176,6 +182,10 @@ impl Observer {
             every: config.observe.cycle,
             quota_bytes: config.observe.quota_bytes,
             known: cycle::Known::default(),
+            own: config.observe.canary.as_ref().map(|canary| Own {
+                topic: canary.topic.clone(),
+                group: canary.group.clone(),
+            }),
         };
         let looking = runtime.spawn(cycle.run(stopped));
         Ok(Self {
@@ -194,6 +204,20 @@ impl Observer {
             tracing::warn!("the look under way did not end in time");
         }
         self.exporting.finish().await;
+    }
+}
+
+fn canary_settings(config: &Config, canary: &CanaryConfig, access: Access) -> canary::Settings {
+    canary::Settings {
+        topic: canary.topic.clone(),
+        group: canary.group.clone(),
+        times: cluster::canary::Settings {
+            interval: canary.interval,
+            late: canary.late,
+            lost: canary.lost,
+        },
+        bootstrap: settings::bootstrap(config),
+        access,
     }
 }
 

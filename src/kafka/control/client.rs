@@ -18,7 +18,8 @@ use super::{
             api::ApiKey,
             messages::{
                 inventory::{
-                    LAYOUT_VERSIONS, Layout, OPERATION_DESCRIBE_CONFIGS, OPERATION_READ, allows,
+                    LAYOUT_VERSIONS, LaidTopic, Layout, OPERATION_DESCRIBE_CONFIGS, OPERATION_READ,
+                    OPERATION_WRITE, allows,
                 },
                 requests::{MetadataTopics, metadata_request, topic_rights_request},
             },
@@ -61,6 +62,8 @@ pub struct TopicLayout {
     pub partitions: Vec<PartitionLayout>,
     /// Whether we may read its records; `None` = not asked, or not told.
     pub may_read: Option<bool>,
+    /// Whether we may write to it.
+    pub may_write: Option<bool>,
     /// Whether we may ask for its configuration.
     pub may_describe_configs: Option<bool>,
 }
@@ -395,38 +398,47 @@ async fn layout(
     };
     let body = question::exchange(connection, timeout, key, version, request).await?;
     let told = Layout::read(&body, version)?;
-    let addresses = told.brokers.iter().filter_map(|(node, host, port)| {
-        let port = u16::try_from(*port).ok()?;
-        let host = (*host).to_owned();
-        Some((*node, HostPort { host, port }))
-    });
-    let topics = told.topics.iter().filter_map(|topic| {
-        let mut partitions: Vec<PartitionLayout> = topic
-            .partitions
-            .iter()
-            .map(|p| PartitionLayout {
-                partition: p.partition,
-                leader: (p.leader >= 0).then_some(p.leader),
-                replicas: p.replicas.clone(),
-                in_sync: p.in_sync,
-            })
-            .collect();
-        partitions.sort_unstable_by_key(|p| p.partition);
-        (topic.error_code == 0).then_some(TopicLayout {
-            name: topic.name?.into(),
-            id: topic.id,
-            internal: topic.internal,
-            partitions,
-            may_read: allows(topic.operations, OPERATION_READ),
-            may_describe_configs: allows(topic.operations, OPERATION_DESCRIBE_CONFIGS),
-        })
-    });
+    let addresses = addresses(&told);
+    let topics = told.topics.iter().filter_map(laid);
     Ok(LayoutTold {
         layout: ClusterLayout {
             id: told.cluster_id.map(str::to_owned),
             brokers: told.brokers.iter().map(|(node, ..)| *node).collect(),
             topics: topics.collect(),
         },
-        addresses: addresses.collect(),
+        addresses,
+    })
+}
+
+/// Where the brokers of an answer are.
+pub(super) fn addresses(told: &Layout<'_>) -> Vec<(i32, HostPort)> {
+    let all = told.brokers.iter().filter_map(|(node, host, port)| {
+        let port = u16::try_from(*port).ok()?;
+        let host = (*host).to_owned();
+        Some((*node, HostPort { host, port }))
+    });
+    all.collect()
+}
+
+/// A topic as one answer describes it; `None` where it does not.
+pub(super) fn laid(topic: &LaidTopic<'_>) -> Option<TopicLayout> {
+    let partitions = topic.partitions.iter();
+    let mut partitions: Vec<PartitionLayout> = partitions
+        .map(|p| PartitionLayout {
+            partition: p.partition,
+            leader: (p.leader >= 0).then_some(p.leader),
+            replicas: p.replicas.clone(),
+            in_sync: p.in_sync,
+        })
+        .collect();
+    partitions.sort_unstable_by_key(|p| p.partition);
+    (topic.error_code == 0).then_some(TopicLayout {
+        name: topic.name?.into(),
+        id: topic.id,
+        internal: topic.internal,
+        partitions,
+        may_read: allows(topic.operations, OPERATION_READ),
+        may_write: allows(topic.operations, OPERATION_WRITE),
+        may_describe_configs: allows(topic.operations, OPERATION_DESCRIBE_CONFIGS),
     })
 }

@@ -5,9 +5,11 @@
 //! authentication; what it could not learn, it says.
 
 mod access;
+mod append;
 mod client;
 mod connection;
 mod drain;
+mod lane;
 mod login;
 mod question;
 mod read;
@@ -30,8 +32,10 @@ use super::{
 
 pub use self::{
     access::{Access, Login, LoginError, Mechanism},
+    append::{AppendError, TopicAppender},
     client::{Answers, BROKERS_MAX, ClusterClient, ClusterLayout, PartitionLayout, TopicLayout},
     drain::{Progress, ReadRecord, Span, Unread},
+    lane::{BrokerLane, ByPartition, OwnRead, OwnRecord, TopicTold, error_name, may_retry},
     question::{
         AskedGroup, Coded, Disk, Edge, GroupKind, GroupListed, GroupPositions, PartitionName,
         Retention, Rights, TopicList,

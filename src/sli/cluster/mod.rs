@@ -4,6 +4,7 @@
 //! seconds, [`Watched::take`] judges. For groups that no sidecar sees: dead, idle, or beside no sidecar at all. Must not do
 //! IO, read a clock or know a protocol. What a snapshot does not hold is unknown, never good and never zero.
 
+pub mod canary;
 mod first;
 mod group;
 mod history;

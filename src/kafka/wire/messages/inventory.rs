@@ -180,6 +180,8 @@ pub struct ClusterRights<'a> {
 
 /// `AclOperation.READ`.
 pub const OPERATION_READ: u32 = 3;
+/// `AclOperation.WRITE`.
+pub const OPERATION_WRITE: u32 = 4;
 /// `AclOperation.DESCRIBE`.
 pub const OPERATION_DESCRIBE: u32 = 8;
 /// `AclOperation.DESCRIBE_CONFIGS`.

@@ -20,3 +20,4 @@ pub mod requests;
 pub mod sasl;
 pub mod shares;
 pub mod transactions;
+pub mod writing;

@@ -200,6 +200,8 @@ pub struct FetchedPartition<'a> {
     pub partition: i32,
     /// 0 = fetched.
     pub error_code: i16,
+    /// Offset behind the last record that all replicas in sync have.
+    pub high_watermark: i64,
     /// First offset there is; -1 where the version has none. Added in version 5.
     pub log_start_offset: i64,
     /// (producer id, first offset) of aborted transactions among the records.
@@ -229,7 +231,7 @@ impl<'a> FetchResponse<'a> {
 fn fetched<'a>(r: &mut Reader<'a>, version: i16) -> Result<FetchedPartition<'a>> {
     let partition = r.i32("partition")?;
     let error_code = r.i16("error code")?;
-    r.i64("high watermark")?;
+    let high_watermark = r.i64("high watermark")?;
     r.i64("last stable offset")?;
     let log_start_offset = if version >= 5 {
         r.i64("log start offset")?
@@ -247,6 +249,7 @@ fn fetched<'a>(r: &mut Reader<'a>, version: i16) -> Result<FetchedPartition<'a>>
     Ok(FetchedPartition {
         partition,
         error_code,
+        high_watermark,
         log_start_offset,
         aborted,
         records: r.nullable_bytes("records")?.unwrap_or_default(),

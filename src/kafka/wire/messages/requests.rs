@@ -76,6 +76,18 @@ pub fn topic_rights_request(correlation_id: i32, version: i16) -> Option<Vec<u8>
     metadata(correlation_id, version, MetadataTopics::All, true)
 }
 
+/// A MetadataRequest for one topic that never creates it and also asks, where the version can say it, what we may do with
+/// it; `None` under version 4, where a name may create the topic.
+#[must_use]
+pub fn topic_request(correlation_id: i32, version: i16, topic: &str) -> Option<Vec<u8>> {
+    metadata(
+        correlation_id,
+        version,
+        MetadataTopics::Names(&[topic]),
+        true,
+    )
+}
+
 fn metadata(
     correlation_id: i32,
     version: i16,

@@ -59,11 +59,16 @@ final class Administer {
         Out.line("end", "command", command.command);
     }
 
+    private static void addPartitions(Admin admin, Options command) throws Exception {
+        NewPartitions count = NewPartitions.increaseTo((int) command.number("partitions", 1));
+        admin.createPartitions(Map.of(command.text("topic"), count)).all().get();
+    }
+
     private void execute(Admin admin, Options command) throws Exception {
         switch (command.command) {
             case "create-topic" -> createTopic(admin, command);
-            case "add-partitions" -> addPartitions(admin, command);
             case "delete-topic" -> admin.deleteTopics(List.of(command.text("topic"))).all().get();
+            case "add-partitions" -> addPartitions(admin, command);
             case "describe-topic" -> describeTopic(admin, command);
             case "describe-cluster" -> describeCluster(admin);
             case "list-groups" -> listGroups(admin);

@@ -1,0 +1,137 @@
+//! The canary's verdicts, into families.
+//!
+//! Must not decide what a verdict means.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    metrics::{Id, Recorder},
+    sli::cluster::canary::{Doubt, Fault, Verdict},
+};
+
+/// Why a commit did not succeed.
+const COMMIT_REFUSED: &str = "refused";
+const COMMIT_NOT_ANSWERED: &str = "not_answered";
+
+/// Writes the canary's families; one owner.
+#[derive(Debug)]
+pub(super) struct Shown {
+    recorder: Recorder,
+    known: BTreeSet<i32>,
+}
+
+impl Shown {
+    pub(super) fn new(recorder: Recorder) -> Self {
+        let mut shown = Self {
+            recorder,
+            known: BTreeSet::new(),
+        };
+        for doubt in Doubt::ALL {
+            let labels = [doubt.as_str()];
+            shown.recorder.touch(Id::CanaryUnknown, &labels);
+        }
+        for reason in [COMMIT_REFUSED, COMMIT_NOT_ANSWERED] {
+            shown.recorder.touch(Id::CanaryCommitFailures, &[reason]);
+        }
+        shown
+    }
+
+    /// Makes every counter of these brokers exist.
+    pub(super) fn expect(&mut self, brokers: impl IntoIterator<Item = i32>) {
+        for broker in brokers {
+            if !self.known.insert(broker) {
+                continue;
+            }
+            let broker = broker.to_string();
+            for id in [
+                Id::CanarySent,
+                Id::CanaryLate,
+                Id::CanaryLost,
+                Id::CanaryRecovered,
+            ] {
+                self.recorder.touch(id, &[&broker]);
+            }
+            for fault in Fault::ALL {
+                let labels = [&*broker, fault.as_str()];
+                self.recorder.touch(Id::CanaryFailed, &labels);
+            }
+            for stage in ["produce", "round_trip"] {
+                self.recorder.touch(Id::CanaryDuration, &[&broker, stage]);
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, now: Instant, verdicts: Vec<Verdict>) {
+        self.recorder.set_now(now);
+        for verdict in verdicts {
+            let (id, broker) = match verdict {
+                Verdict::Sent(broker) => (Id::CanarySent, broker),
+                Verdict::Late(broker) => (Id::CanaryLate, broker),
+                Verdict::Lost(broker) => (Id::CanaryLost, broker),
+                Verdict::Recovered(broker) => (Id::CanaryRecovered, broker),
+                Verdict::Acknowledged(broker, took) => {
+                    self.took(broker, "produce", took);
+                    continue;
+                }
+                Verdict::CameBack(broker, took) => {
+                    self.took(broker, "round_trip", took);
+                    continue;
+                }
+                Verdict::Failed(broker, fault) => {
+                    self.expect([broker]);
+                    let labels = [&*broker.to_string(), fault.as_str()];
+                    self.recorder.add(Id::CanaryFailed, &labels, 1);
+                    continue;
+                }
+                Verdict::Unknown(doubt) => {
+                    let labels = [doubt.as_str()];
+                    self.recorder.add(Id::CanaryUnknown, &labels, 1);
+                    continue;
+                }
+            };
+            self.expect([broker]);
+            self.recorder.add(id, &[&broker.to_string()], 1);
+        }
+    }
+
+    fn took(&mut self, broker: i32, stage: &str, took: Duration) {
+        let labels = [&*broker.to_string(), stage];
+        let seconds = took.as_secs_f64();
+        self.recorder
+            .observe(Id::CanaryDuration, &labels, seconds, 1);
+    }
+
+    pub(super) fn committed(&mut self, coordinator: i32, took: Duration) {
+        self.took(coordinator, "commit", took);
+    }
+
+    pub(super) fn commit_failed(&mut self, answered: bool) {
+        let reason = if answered {
+            COMMIT_REFUSED
+        } else {
+            COMMIT_NOT_ANSWERED
+        };
+        self.recorder.add(Id::CanaryCommitFailures, &[reason], 1);
+    }
+
+    /// Sets the gauges. `covered` = whether each broker leads a partition of the topic.
+    pub(super) fn gauges(&mut self, covered: &BTreeMap<i32, bool>, overdue: &BTreeMap<i32, u64>) {
+        let covered: Vec<(String, bool)> =
+            covered.iter().map(|(b, is)| (b.to_string(), *is)).collect();
+        let rows = covered.iter();
+        let rows = rows.map(|(b, is)| ([b.as_str()], f64::from(u8::from(*is))));
+        self.recorder.replace(Id::CanaryCovered, rows);
+        let overdue: Vec<(String, u64)> =
+            overdue.iter().map(|(b, n)| (b.to_string(), *n)).collect();
+        let rows = overdue.iter().map(|(b, n)| {
+            let count = u32::try_from(*n).unwrap_or(u32::MAX);
+            ([b.as_str()], f64::from(count))
+        });
+        self.recorder.replace(Id::CanaryOverdue, rows);
+    }
+}
