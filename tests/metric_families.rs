@@ -25,6 +25,44 @@ const MOVED: &[(&str, &str, &[&str])] = &[
         &["throughline_series_capped_total"],
     ),
     (
+        "src/app/observe/canary/shown.rs",
+        "what_became_of_records_and_commits_is_told_by_its_own_family",
+        &[
+            "throughline_canary_commit_failures_total",
+            "throughline_canary_recovered_total",
+            "throughline_canary_unknown_total",
+        ],
+    ),
+    (
+        "tests/real_canary.rs",
+        "records_come_back_in_time_and_every_counter_is_there_from_the_start",
+        &[
+            "throughline_canary_duration_seconds",
+            "throughline_canary_sent_total",
+        ],
+    ),
+    (
+        "tests/real_canary.rs",
+        "brokers_restart_die_and_hang_and_nothing_is_lost",
+        &[
+            "throughline_canary_broker_covered",
+            "throughline_canary_late_total",
+        ],
+    ),
+    (
+        "tests/real_canary.rs",
+        "what_was_deleted_before_it_was_read_is_lost_exactly",
+        &[
+            "throughline_canary_lost_total",
+            "throughline_canary_overdue_records",
+        ],
+    ),
+    (
+        "tests/real_canary.rs",
+        "a_cluster_that_is_not_there_yet_is_waited_for_and_one_that_goes_fails_records",
+        &["throughline_canary_failed_total"],
+    ),
+    (
         "tests/real_bursts.rs",
         "lag_rises_and_falls_with_a_burst_and_is_nothing_in_the_silence_after",
         &[
@@ -394,7 +432,9 @@ fn every_listed_test_is_there_and_names_what_it_moves() {
 
 /// Whether the text has a test of this name: the function, with the attribute before it.
 fn is_test(text: &str, name: &str) -> bool {
-    let by_itself = text.find(&format!("\nfn {name}(")).is_some_and(|at| {
+    let own = [format!("\nfn {name}("), format!("\n    fn {name}(")];
+    let at = own.iter().find_map(|own| text.find(own));
+    let by_itself = at.is_some_and(|at| {
         let before = &text[..at];
         let start = before.rfind("\n\n").unwrap_or(0);
         before[start..].contains("#[test]")

@@ -135,3 +135,53 @@ impl Shown {
         self.recorder.replace(Id::CanaryOverdue, rows);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        export,
+        metrics::{Metrics, Settings},
+    };
+
+    #[test]
+    fn what_became_of_records_and_commits_is_told_by_its_own_family() {
+        let settings = Settings {
+            max_series: 1_000,
+            latency_bounds: vec![1.0],
+            push: false,
+        };
+        let metrics = Metrics::new(&settings).unwrap();
+        let now = Instant::now();
+        let mut shown = Shown::new(metrics.recorder(now));
+        let told = |wanted: [u32; 4]| {
+            let page = String::from_utf8(export::page(&metrics, None, None).body).unwrap();
+            let [recovered, unknown, commits, lost] = wanted;
+            let doubt = Doubt::ALL[0].as_str();
+            for line in [
+                format!(
+                    "throughline_canary_recovered_total{{cluster=\"\",broker=\"3\"}} {recovered}"
+                ),
+                format!(
+                    "throughline_canary_unknown_total{{cluster=\"\",reason=\"{doubt}\"}} {unknown}"
+                ),
+                format!(
+                    "throughline_canary_commit_failures_total{{cluster=\"\",reason=\"refused\"}} {commits}"
+                ),
+                format!("throughline_canary_lost_total{{cluster=\"\",broker=\"3\"}} {lost}"),
+            ] {
+                assert!(page.lines().any(|l| l == line), "{line}\n{page}");
+            }
+        };
+        shown.expect([3]);
+        told([0, 0, 0, 0]);
+        let verdicts = vec![
+            Verdict::Lost(3),
+            Verdict::Recovered(3),
+            Verdict::Unknown(Doubt::ALL[0]),
+        ];
+        shown.take(now, verdicts);
+        shown.commit_failed(true);
+        told([1, 1, 1, 1]);
+    }
+}
