@@ -8,8 +8,6 @@ use std::{
     time::Duration,
 };
 
-use regex::Regex;
-
 use super::{
     categories::Categories,
     opener::Opener,
@@ -37,7 +35,7 @@ use crate::{
     },
     lineage::{self, BusinessId, BusinessIds},
     pipeline::{self, Fold},
-    propagation::{CorrelationNames, HeaderChoice},
+    propagation::{CorrelationNames, HeaderChoice, is_aside_topic},
     redaction::Redaction,
     sli::{self, DEFAULT_LATENCY_THRESHOLD, DuplicateSettings, Objective, Objectives, Sli, Stage},
     span::{Keep, SlowAfter, SlowIn},
@@ -491,20 +489,18 @@ pub(crate) fn pipeline(config: &Config) -> pipeline::Settings {
         telemetry_bytes: config.limits.telemetry_bytes.get(),
         examine_bytes_per_second: u64::try_from(config.limits.examine_bytes_per_second.get())
             .unwrap_or(u64::MAX),
-        always_examined: dead_letter_topics(config),
+        always_examined: pipeline::Always {
+            named: is_aside_topic,
+            configured: config
+                .dead_letter
+                .topics
+                .as_ref()
+                .map(|t| t.regex().clone()),
+        },
         partitions: config.metrics.partitions,
         names: config.names.iter().map(fold).collect(),
         refusable: refusable().collect(),
         mechanisms: MECHANISMS.to_vec(),
         ..pipeline::Settings::default()
     }
-}
-
-/// Topics whose names say that their records were set aside, or whose configuration does.
-fn dead_letter_topics(config: &Config) -> Option<Regex> {
-    const NAMED: &str = r"(?i)[._-](dlq|dlt|dead-letters?|deadletter|retry([._-][0-9]+)?)$";
-    let own = config.dead_letter.topics.as_ref();
-    let both = own.map(|own| format!("({})|{NAMED}", own.as_str()));
-    let both = both.and_then(|both| Regex::new(&both).ok());
-    both.or_else(|| Regex::new(NAMED).ok())
 }

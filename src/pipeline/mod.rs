@@ -22,7 +22,6 @@ mod worker;
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use regex::Regex;
 use tokio::{sync::mpsc, time::Instant};
 
 use self::{decode::Decoder, sampling::Sampling};
@@ -35,6 +34,7 @@ use crate::{
 pub use hot::Hot;
 pub use names::{Fold, MAX_FOLDED};
 pub use observed::{Observed, Shown};
+pub use sampling::Always;
 pub use snapshot::{GroupTopic, GroupView, Snapshot, Snapshots, TopicView};
 pub use telling::Telling;
 pub use worker::{Auditing, BATCH_EVENTS, PAUSE, TICK, Tracing, Worker};
@@ -88,8 +88,8 @@ pub struct Settings {
     /// Bytes of captured batches examined record by record per second (`limits.examine_bytes_per_second`); a compressed byte
     /// counts four times.
     pub examine_bytes_per_second: u64,
-    /// Topics whose records are examined whatever that costs (`dead_letter.topics`).
-    pub always_examined: Option<Regex>,
+    /// Topics whose records are examined whatever that costs.
+    pub always_examined: Always,
     /// Whether lag is also shown by partition (`metrics.partitions`).
     pub partitions: bool,
     /// How generated names are folded (`names:`), first match wins.
@@ -107,7 +107,7 @@ impl Default for Settings {
             telemetry_bytes: 16 * 1024 * 1024,
             decode_bytes_per_second: 32 * 1024 * 1024,
             examine_bytes_per_second: 8 * 1024 * 1024,
-            always_examined: None,
+            always_examined: Always::default(),
             partitions: false,
             names: Vec::new(),
             refusable: Vec::new(),

@@ -19,6 +19,24 @@ const ALL: u32 = 1 << 16;
 /// Fewest: 1 in 1,024.
 const FEWEST: u32 = ALL >> 10;
 
+/// Topics that are examined whatever that costs.
+#[derive(Debug, Clone)]
+pub struct Always {
+    /// By their name alone. Asked per batch where there is too much for all: must be quick.
+    pub named: fn(&str) -> bool,
+    /// As configured (`dead_letter.topics`).
+    pub configured: Option<Regex>,
+}
+
+impl Default for Always {
+    fn default() -> Self {
+        Self {
+            named: |_| false,
+            configured: None,
+        }
+    }
+}
+
 /// What both sides share.
 #[derive(Debug)]
 pub(super) struct Sampling {
@@ -32,7 +50,7 @@ pub(super) struct Sampling {
     /// There was too much since the worker looked.
     too_much: AtomicBool,
     /// Topics that are always examined: few records, each of which counts.
-    always: Option<Regex>,
+    always: Always,
     hasher: RandomState,
 }
 
@@ -54,7 +72,7 @@ impl Adjusting {
 
 impl Sampling {
     /// Everything, until it is too much.
-    pub(super) fn new(per_second: usize, always: Option<Regex>) -> Self {
+    pub(super) fn new(per_second: usize, always: Always) -> Self {
         Self {
             share: AtomicU32::new(ALL),
             window: AtomicU32::new(0),
@@ -93,7 +111,8 @@ impl Sampling {
 
     /// Whether a topic's records are examined whatever there is besides.
     pub(super) fn has_priority(&self, topic: &str) -> bool {
-        self.always.as_ref().is_some_and(|all| all.is_match(topic))
+        let configured = self.always.configured.as_ref();
+        (self.always.named)(topic) || configured.is_some_and(|all| all.is_match(topic))
     }
 
     /// A batch could not be examined for want of memory or time.
@@ -124,6 +143,13 @@ impl Sampling {
 mod tests {
     use super::*;
 
+    fn always(topics: &str) -> Always {
+        Always {
+            configured: Regex::new(topics).ok(),
+            ..Always::default()
+        }
+    }
+
     fn taken(sampling: &Sampling) -> Vec<i32> {
         (0..1_000).filter(|p| sampling.takes("t", *p, 0)).collect()
     }
@@ -131,7 +157,7 @@ mod tests {
     #[test]
     fn no_more_is_captured_in_a_second_than_can_be_examined() {
         let start = Instant::now();
-        let sampling = Sampling::new(1_000, Regex::new("dlq").ok());
+        let sampling = Sampling::new(1_000, always("dlq"));
         let mut state = Adjusting::new(start);
         assert!(sampling.takes("t", 0, 600));
         assert!(!sampling.takes("t", 0, 600));
@@ -146,7 +172,7 @@ mod tests {
     #[test]
     fn too_much_halves_at_once_and_a_calm_window_doubles_with_other_partitions() {
         let start = Instant::now();
-        let sampling = Sampling::new(1_000, Regex::new(r"\.dlq$").ok());
+        let sampling = Sampling::new(1_000, always(r"\.dlq$"));
         let mut state = Adjusting::new(start);
         assert_eq!(taken(&sampling).len(), 1_000);
         sampling.missed();

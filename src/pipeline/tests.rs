@@ -249,7 +249,10 @@ fn dead_letters_are_examined_first_and_no_more_of_them_than_there_is_time_for() 
     let mut bench = bench(Settings {
         decode_bytes_per_second: 10,
         examine_bytes_per_second: 10,
-        always_examined: regex::Regex::new("dlq$").ok(),
+        always_examined: Always {
+            named: |topic| topic.ends_with("dlq"),
+            ..Always::default()
+        },
         ..Settings::default()
     });
     let now = Stamp::now();

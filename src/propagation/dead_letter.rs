@@ -13,6 +13,8 @@ const CLASS_BYTES_MAX: usize = 200;
 const TOPIC_BYTES_MAX: usize = 249;
 /// Ends of the names of dead-letter topics, behind one of `.`, `-` and `_`.
 const SUFFIXES: [&str; 5] = ["dlq", "dlt", "dead-letter", "dead-letters", "deadletter"];
+const RETRY: [&str; 1] = ["retry"];
+const SEPARATORS: [char; 3] = ['-', '.', '_'];
 
 /// A record that a program gave up on, or set aside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -183,39 +185,42 @@ fn class_name(value: &[u8]) -> Option<String> {
 /// Whether a topic is named as dead-letter topics are: `*.dlq`, `*.DLT`, `*-dlt`, `*.dead-letter` and the like.
 #[must_use]
 pub fn is_dead_letter_topic(topic: &str) -> bool {
-    let topic = topic.to_ascii_lowercase();
-    SUFFIXES.iter().any(|suffix| {
-        let before = topic.strip_suffix(suffix);
-        before.is_some_and(|rest| rest.ends_with(['.', '-', '_']))
-    })
+    before(topic, &SUFFIXES).is_some()
+}
+
+/// Whether a topic is named as those are that records are set aside into, for good or to be tried again.
+#[must_use]
+pub fn is_aside_topic(topic: &str) -> bool {
+    is_dead_letter_topic(topic) || is_retry_topic(topic)
 }
 
 /// The topic whose records are set aside into this one, by its name: `orders` of `orders.dlq`, `orders-dlt`, `orders-retry-1000`.
 #[must_use]
 pub fn origin_topic(topic: &str) -> Option<&str> {
-    let numbered = topic.rsplit_once(['-', '.', '_']);
-    let bare = match numbered {
-        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => topic,
-    };
-    let name = bare.to_ascii_lowercase();
-    let suffix = SUFFIXES.iter().chain(&["retry"]);
-    let mut rests = suffix.filter_map(|suffix| name.strip_suffix(suffix));
-    let rest = rests.find(|rest| rest.ends_with(['.', '-', '_']))?;
-    let end = rest.len().checked_sub(1).filter(|end| *end > 0)?;
-    topic.get(..end)
+    let topic = without_number(topic);
+    let rest = before(topic, &SUFFIXES).or_else(|| before(topic, &RETRY));
+    rest.filter(|rest| !rest.is_empty())
 }
 
 /// Whether a topic is named as retry topics are: `*-retry`, `*.retry`, and with a number behind it as Spring's.
 fn is_retry_topic(topic: &str) -> bool {
-    let numbered = topic.rsplit_once(['-', '.', '_']);
-    let name = match numbered {
+    before(without_number(topic), &RETRY).is_some()
+}
+
+fn without_number(topic: &str) -> &str {
+    match topic.rsplit_once(SEPARATORS) {
         Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => topic,
-    };
-    let name = name.to_ascii_lowercase();
-    let before = name.strip_suffix("retry");
-    before.is_some_and(|rest| rest.ends_with(['.', '-', '_']))
+    }
+}
+
+/// What stands before one of these suffixes, in any case, and the separator in front of it. Asked per batch: makes no copy.
+fn before<'t>(topic: &'t str, suffixes: &[&str]) -> Option<&'t str> {
+    suffixes.iter().find_map(|suffix| {
+        let (rest, end) = topic.split_at_checked(topic.len().checked_sub(suffix.len())?)?;
+        let rest = rest.strip_suffix(SEPARATORS)?;
+        end.eq_ignore_ascii_case(suffix).then_some(rest)
+    })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod tracestate;
 mod write;
 
 pub use carried::{Carried, CorrelationNames, ForeignFormat};
-pub use dead_letter::{DeadLetter, is_dead_letter_topic, origin_topic};
+pub use dead_letter::{DeadLetter, is_aside_topic, is_dead_letter_topic, origin_topic};
 pub use derived::derive;
 pub use ids::IdSource;
 pub use position::Position;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     again::{Pass, Standing},
+    coverage::Coverage,
     duplicates::Handed,
     engine::{
         Engine, Examiner, MAX_FETCHERS, MAX_KEPT_TIMES, MAX_SEEN_BATCHES, ReadingKey, reader_known,
@@ -25,39 +26,18 @@ use crate::event::{
 
 /// How long a clock that ran ahead is shown after it was last seen to.
 const SKEW_SHOWN: Duration = Duration::from_secs(600);
-/// Length of the two windows the coverage is taken over.
-const COVERAGE_WINDOW: Duration = Duration::from_secs(60);
-/// A topic without deliveries this long has no coverage.
-const HEALTH_IDLE: Duration = Duration::from_secs(3600);
-
 /// How well the latencies of one topic are known.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// (certain, all) in the window before and in this one.
-    previous: (u64, u64),
-    current: (u64, u64),
-    window: Instant,
+    coverage: Coverage,
     skew: Option<(i64, Instant)>,
-    touched: Instant,
 }
 
 impl Health {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            previous: (0, 0),
-            current: (0, 0),
-            window: now,
+            coverage: Coverage::new(now),
             skew: None,
-            touched: now,
-        }
-    }
-
-    pub(super) fn add(&mut self, certain: bool, count: u64, now: Instant) {
-        self.touched = now;
-        let (known, all) = &mut self.current;
-        *all = all.saturating_add(count);
-        if certain {
-            *known = known.saturating_add(count);
         }
     }
 
@@ -68,28 +48,17 @@ impl Health {
         }
     }
 
-    /// Moves the windows; false when the topic is idle.
+    /// False when the topic is idle.
     pub(super) fn tick(&mut self, now: Instant) -> bool {
-        if now.saturating_duration_since(self.window) >= COVERAGE_WINDOW {
-            self.previous = std::mem::take(&mut self.current);
-            self.window = now;
-        }
         self.skew = self
             .skew
             .filter(|(_, at)| now.saturating_duration_since(*at) < SKEW_SHOWN);
-        now.saturating_duration_since(self.touched) < HEALTH_IDLE
+        self.coverage.tick(now)
     }
 
     /// Share of records whose latency is certain; 1 where nothing was delivered lately.
     pub(super) fn coverage(&self) -> f64 {
-        let known = self.previous.0.saturating_add(self.current.0);
-        let all = self.previous.1.saturating_add(self.current.1);
-        if all == 0 {
-            return 1.0;
-        }
-        #[allow(clippy::cast_precision_loss, reason = "a share of counts under 2^53")]
-        let share = known as f64 / all as f64;
-        share
+        self.coverage.share()
     }
 
     /// How far publish times were seen in the future, ms.
@@ -359,7 +328,7 @@ impl Engine {
             self.health.insert(Arc::clone(topic), Health::new(at.mono));
         }
         if let Some(health) = self.health.get_mut(topic) {
-            health.add(certain, times.count, at.mono);
+            health.coverage.add(certain, times.count, at.mono);
             health.skewed(times.skew_ms(at.wall_ms), at.mono);
         }
     }

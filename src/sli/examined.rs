@@ -9,13 +9,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{delivery::Health, engine::MAX_FETCHERS};
+use super::{coverage::Coverage, engine::MAX_FETCHERS};
 use crate::event::{Direction, Name};
 
 /// Shares of the last one to two minutes.
 #[derive(Debug, Default)]
 pub(super) struct Examined {
-    shares: HashMap<(Name, Direction), Health>,
+    shares: HashMap<(Name, Direction), Coverage>,
 }
 
 impl Examined {
@@ -29,7 +29,7 @@ impl Examined {
     ) {
         let key = (Arc::clone(topic), direction);
         if self.shares.len() < MAX_FETCHERS || self.shares.contains_key(&key) {
-            let share = self.shares.entry(key).or_insert_with(|| Health::new(now));
+            let share = self.shares.entry(key).or_insert_with(|| Coverage::new(now));
             share.add(yes, records, now);
         }
     }
@@ -44,7 +44,7 @@ impl Examined {
 
     pub(super) fn shares(&self) -> BTreeMap<(Name, Direction), f64> {
         let each = self.shares.iter();
-        each.map(|((topic, direction), share)| ((Arc::clone(topic), *direction), share.coverage()))
+        each.map(|((topic, direction), share)| ((Arc::clone(topic), *direction), share.share()))
             .collect()
     }
 }

@@ -8,6 +8,7 @@ mod again;
 mod availability;
 pub mod bounds;
 pub mod cluster;
+mod coverage;
 mod delivery;
 mod duplicates;
 mod engine;
