@@ -35,6 +35,16 @@ const BATCH_AT_ONCE: usize = 4 << 20;
 /// Aborted transactions kept per partition.
 const ABORTED_MAX: usize = 10_000;
 
+/// A batch whose bytes are kept as they pass: once, whoever wants them.
+#[derive(Debug)]
+struct HeldBatch {
+    bytes: Vec<u8>,
+    /// Its records are to be indexed.
+    indexed: Option<Reservation>,
+    /// The observer wants its records; whether to examine them.
+    captured: Option<(Reservation, bool)>,
+}
+
 /// Collects what a response delivers.
 #[derive(Debug)]
 pub(crate) struct DeliveredSink<'a> {
@@ -57,10 +67,8 @@ pub(crate) struct DeliveredSink<'a> {
     next_aborted: usize,
     /// Producers whose current transaction is aborted, with the offset it began at.
     aborting: BTreeMap<i64, i64>,
-    /// The batch at hand, where the observer wants its records; whether to examine them.
-    capture: Option<(Vec<u8>, Reservation, bool)>,
-    /// The batch at hand, where its records are to be indexed.
-    indexed: Option<(Vec<u8>, Reservation)>,
+    /// The batch at hand, where it is wanted.
+    held: Option<HeldBatch>,
     /// What became of the acknowledgements in the request.
     pub(crate) acknowledged: ByPartition<i16>,
 }
@@ -89,8 +97,7 @@ impl<'a> DeliveredSink<'a> {
             aborted: Vec::new(),
             next_aborted: 0,
             aborting: BTreeMap::new(),
-            capture: None,
-            indexed: None,
+            held: None,
             acknowledged: ByPartition::default(),
         }
     }
@@ -166,30 +173,26 @@ impl<'a> DeliveredSink<'a> {
         }
     }
 
-    fn begin_index(&mut self, topic: &Name, header: &BatchHeader) {
+    /// Room to index the records of a batch, where they are to be.
+    fn room_to_index(&self, topic: &Name, header: &BatchHeader) -> Option<Reservation> {
         let Self { shared, at, .. } = self;
         if !shared.recent.wants(at.mono) {
-            return;
+            return None;
         }
         if !shared.recent.traces() && !shared.modes.load().injects() {
-            return;
+            return None;
         }
         if topic.as_ref() == UNRESOLVED {
-            return;
+            return None;
         }
-        self.indexed = shared
-            .inject
-            .hold(header.total_bytes())
-            .map(|room| (room_for(header), room));
-        if self.indexed.is_none() {
+        let room = shared.inject.hold(header.total_bytes());
+        if room.is_none() {
             shared.recent.missed(shared, topic, at.mono);
         }
+        room
     }
 
-    fn end_index(&mut self) {
-        let Some((bytes, room)) = self.indexed.take() else {
-            return;
-        };
+    fn index(&mut self, bytes: &[u8]) {
         let (shared, at) = (self.shared, self.at);
         let Some(part) = self.parts.last_mut() else {
             return;
@@ -202,7 +205,7 @@ impl<'a> DeliveredSink<'a> {
             asked: part.asked,
             packed: codec.is_some_and(|codec| codec != Codec::None),
             records: last.map_or(0, |batch| u64::from(batch.delivered)),
-            bytes: &bytes,
+            bytes,
         };
         let found = Found {
             traced: &mut part.traced,
@@ -211,7 +214,6 @@ impl<'a> DeliveredSink<'a> {
         if !shared.recent.index(shared, batch, at, found) {
             shared.recent.missed(shared, batch.topic, at.mono);
         }
-        drop(room);
     }
 
     /// Share groups: what was acquired is delivered, not what the batches hold.
@@ -341,36 +343,45 @@ impl Sink for DeliveredSink<'_> {
         );
         let delivered = fact.delivered > 0;
         part.batches.push(fact);
-        if delivered {
-            self.begin_index(&topic, header);
-        }
+        let indexed = delivered
+            .then(|| self.room_to_index(&topic, header))
+            .flatten();
         let observer = &self.shared.observer;
         let examined = delivered && observer.examines(&topic, partition, header.total_bytes());
-        if !examined && (!wanted || !observer.wants_records(&topic, self.at.wall_ms, base, max)) {
-            return self.indexed.is_some();
-        }
-        self.capture = observer
-            .reserve(header.total_bytes())
-            .map(|room| (room_for(header), room, examined));
-        self.capture.is_some() || self.indexed.is_some()
+        let opened =
+            examined || (wanted && observer.wants_records(&topic, self.at.wall_ms, base, max));
+        let captured = opened
+            .then(|| observer.reserve(header.total_bytes()))
+            .flatten()
+            .map(|room| (room, examined));
+        let kept = indexed.is_some() || captured.is_some();
+        self.held = kept.then(|| HeldBatch {
+            bytes: room_for(header),
+            indexed,
+            captured,
+        });
+        kept
     }
 
     fn batch_bytes(&mut self, bytes: &[u8]) {
-        if let Some((kept, ..)) = &mut self.capture {
-            kept.extend_from_slice(bytes);
-        }
-        if let Some((kept, _)) = &mut self.indexed {
-            kept.extend_from_slice(bytes);
+        if let Some(held) = &mut self.held {
+            held.bytes.extend_from_slice(bytes);
         }
     }
 
     fn batch_end(&mut self) {
-        self.end_index();
-        if let Some((kept, reservation, examined)) = self.capture.take()
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        if let Some(room) = held.indexed {
+            self.index(&held.bytes);
+            drop(room);
+        }
+        if let Some((reservation, examined)) = held.captured
             && let Some(batch) = self.part().and_then(|p| p.batches.last_mut())
         {
             batch.captured = Some(CapturedBatch {
-                bytes: Bytes::from(kept),
+                bytes: Bytes::from(held.bytes),
                 reservation,
                 examined,
                 edited: false,

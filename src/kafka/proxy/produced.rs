@@ -42,10 +42,18 @@ pub(crate) struct ProducedSink<'a> {
     /// The records of the topic stay as they are, and somebody wants to know of them.
     notes: bool,
     open: bool,
-    /// The batch at hand, where its records are to be noted.
-    noted: Option<(Vec<u8>, Reservation)>,
-    /// The batch at hand, where the observer wants to examine its records.
-    capture: Option<(Vec<u8>, Reservation)>,
+    /// The batch at hand, where it is wanted.
+    held: Option<HeldBatch>,
+}
+
+/// A batch whose bytes are kept as they pass: once, whoever wants them.
+#[derive(Debug)]
+struct HeldBatch {
+    bytes: Vec<u8>,
+    /// Its records are to be noted.
+    noted: Option<Reservation>,
+    /// The observer wants to examine its records.
+    captured: Option<Reservation>,
 }
 
 impl<'a> ProducedSink<'a> {
@@ -59,8 +67,7 @@ impl<'a> ProducedSink<'a> {
             topic: None,
             notes: false,
             open: false,
-            noted: None,
-            capture: None,
+            held: None,
         }
     }
 
@@ -140,53 +147,54 @@ impl Sink for ProducedSink<'_> {
             part.max_timestamp_ms = part.max_timestamp_ms.max(max);
         }
         // Kafka takes one batch per partition; what stands behind it has no offset that is told.
-        if self.notes && first {
-            let room = self.shared.inject.hold(header.total_bytes());
-            self.noted = room.map(|room| (Vec::new(), room));
-        }
+        let noted = (self.notes && first)
+            .then(|| self.shared.inject.hold(header.total_bytes()))
+            .flatten();
         let observer = &self.shared.observer;
         let of = self.parts.last().filter(|_| self.open && first);
         let bytes = header.total_bytes();
-        if of.is_some_and(|part| observer.examines(&part.topic, part.partition, bytes)) {
-            let room = observer.reserve(header.total_bytes());
-            let bytes = bytes.min(BATCH_AT_ONCE);
-            self.capture = room.map(|room| (Vec::with_capacity(bytes), room));
-        }
-        self.noted.is_some() || self.capture.is_some()
+        let captured = of
+            .filter(|part| observer.examines(&part.topic, part.partition, bytes))
+            .and_then(|_| observer.reserve(bytes));
+        let wanted = noted.is_some() || captured.is_some();
+        self.held = wanted.then(|| HeldBatch {
+            bytes: Vec::with_capacity(bytes.min(BATCH_AT_ONCE)),
+            noted,
+            captured,
+        });
+        wanted
     }
 
     fn batch_bytes(&mut self, bytes: &[u8]) {
-        for (kept, _) in self.noted.iter_mut().chain(&mut self.capture) {
-            kept.extend_from_slice(bytes);
+        if let Some(held) = &mut self.held {
+            held.bytes.extend_from_slice(bytes);
         }
     }
 
     fn batch_end(&mut self) {
-        if let Some((kept, reservation)) = self.capture.take()
-            && let Some(part) = self.part()
-        {
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        let number = self.parts.len().saturating_sub(1);
+        if let (Some(room), Some(part)) = (held.noted, self.parts.last_mut()) {
+            let batch = SentBatch {
+                topic: &Name::clone(&part.topic),
+                at: Stamp::now(),
+                packed: part.codec != Codec::None,
+                bytes: &held.bytes,
+            };
+            self.bare
+                .extend(Bare::note(self.shared, batch, (number, part), Vec::new()));
+            drop(room);
+        }
+        if let (Some(reservation), Some(part)) = (held.captured, self.part()) {
             part.captured = Some(CapturedBatch {
-                bytes: Bytes::from(kept),
+                bytes: Bytes::from(held.bytes),
                 reservation,
                 examined: true,
                 edited: false,
             });
         }
-        let Some((bytes, room)) = self.noted.take() else {
-            return;
-        };
-        let number = self.parts.len().saturating_sub(1);
-        if let Some(part) = self.parts.last_mut() {
-            let batch = SentBatch {
-                topic: &Name::clone(&part.topic),
-                at: Stamp::now(),
-                packed: part.codec != Codec::None,
-                bytes: &bytes,
-            };
-            self.bare
-                .extend(Bare::note(self.shared, batch, (number, part), Vec::new()));
-        }
-        drop(room);
     }
 
     fn old_format(&mut self, bytes: usize) {

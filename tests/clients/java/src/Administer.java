@@ -59,9 +59,10 @@ final class Administer {
         Out.line("end", "command", command.command);
     }
 
-    private static void addPartitions(Admin admin, Options command) throws Exception {
-        NewPartitions count = NewPartitions.increaseTo((int) command.number("partitions", 1));
-        admin.createPartitions(Map.of(command.text("topic"), count)).all().get();
+    private void addPartitions(Admin admin, Options command) throws Exception {
+        int partitions = (int) command.number("partitions", 6);
+        admin.createPartitions(Map.of(command.text("topic"), NewPartitions.increaseTo(partitions))).all().get();
+        awaitLeaders(admin, command.text("topic"), partitions);
     }
 
     private void execute(Admin admin, Options command) throws Exception {
@@ -105,13 +106,6 @@ final class Administer {
         int partitions = (int) command.number("partitions", 6);
         NewTopic topic = new NewTopic(command.text("topic"), partitions, (short) command.number("replication", 1));
         admin.createTopics(List.of(topic.configs(configs))).all().get();
-        awaitLeaders(admin, command.text("topic"), partitions);
-    }
-
-    /** Makes the topic have this many partitions in all. */
-    private void addPartitions(Admin admin, Options command) throws Exception {
-        int partitions = (int) command.number("partitions", 6);
-        admin.createPartitions(Map.of(command.text("topic"), NewPartitions.increaseTo(partitions))).all().get();
         awaitLeaders(admin, command.text("topic"), partitions);
     }
 
