@@ -338,12 +338,25 @@ pub struct DeliveredPart {
     pub log_start: i64,
     /// The complete batches, in offset order.
     pub batches: Vec<BatchFact>,
-    /// What the member of a share group was given of them, in offset order. Nobody else: all of them.
+    /// What the member of a share group was given of them, in offset order; empty for ordinary groups, which are given all.
     pub acquired: Vec<Acquired>,
     /// Records whose trace is recorded; the first ones where there are many.
     pub traced: Vec<Traced>,
     /// The first record, where its trace is not recorded: in case that something goes wrong with it.
     pub unrecorded: Option<Box<Traced>>,
+}
+
+impl DeliveredPart {
+    /// Whether the application is given the record at an offset of its batches: of a share group only what was acquired.
+    #[must_use]
+    pub fn gives(&self, offset: i64) -> bool {
+        if self.acquired.is_empty() {
+            return true;
+        }
+        let behind = self.acquired.partition_point(|run| run.first <= offset);
+        let run = behind.checked_sub(1).and_then(|at| self.acquired.get(at));
+        run.is_some_and(|run| offset <= run.last)
+    }
 }
 
 /// Offsets that a member of a share group was given (KIP-932).

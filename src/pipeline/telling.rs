@@ -241,7 +241,8 @@ impl Telling {
         let shown = match &fact.captured {
             Some(captured) => decoder.show(&captured.bytes, fact.codec, &mut |record, ms| {
                 let offset = fact.base_offset.saturating_add(i64::from(record));
-                let late = slow_before.is_some_and(|before| ms < before) && offset >= from;
+                let late = slow_before.is_some_and(|before| ms < before);
+                let late = late && offset >= from && part.gives(offset);
                 let late = late && self.log.admits(Kind::Slow, &part.topic, now);
                 if late {
                     slow.push(offset);
@@ -316,7 +317,8 @@ fn late(given: Given<'_>, known: &[&Traced], before: i64) -> Vec<i64> {
     let offsets = fact.last_offset.saturating_sub(fact.base_offset);
     let whole = offsets.saturating_add(1) == i64::from(fact.records);
     if is_exact(fact) && whole {
-        return (from..=fact.last_offset).take(NAMED_MAX).collect();
+        let given = (from..=fact.last_offset).filter(|offset| given.part.gives(*offset));
+        return given.take(NAMED_MAX).collect();
     }
     let late = known.iter().filter(|known| {
         let within = (from..=fact.last_offset).contains(&known.offset);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::{
     event::{
         Acquired, BatchFact, BatchKind, BypassReason, CapturedBatch, Codec, DeliveredPart, Name,
-        Reservation, Stamp, Traced, UNRESOLVED,
+        Reservation, Stamp, UNRESOLVED,
     },
     kafka::wire::{
         batch::BatchHeader,
@@ -220,15 +220,13 @@ impl<'a> DeliveredSink<'a> {
     fn count_acquired(&mut self) {
         let Some(part) = self.part() else { return };
         part.acquired.sort_unstable_by_key(|run| run.first);
-        let acquired = std::mem::take(&mut part.acquired);
-        let given = |record: &Traced| {
-            let behind = acquired.partition_point(|run| run.first <= record.offset);
-            let run = behind.checked_sub(1).and_then(|at| acquired.get(at));
-            run.is_some_and(|run| record.offset <= run.last)
-        };
-        part.traced.retain(given);
-        part.unrecorded = part.unrecorded.take().filter(|record| given(record));
-        part.acquired = acquired;
+        let mut traced = std::mem::take(&mut part.traced);
+        let unrecorded = part.unrecorded.take();
+        if !part.acquired.is_empty() {
+            traced.retain(|record| part.gives(record.offset));
+            part.traced = traced;
+            part.unrecorded = unrecorded.filter(|record| part.gives(record.offset));
+        }
         for batch in &mut part.batches {
             let overlap: i64 = part
                 .acquired

@@ -172,6 +172,20 @@ fn only_what_was_acquired_of_a_batch_is_delivered_and_judged() {
 }
 
 #[test]
+fn what_is_given_is_told_by_what_was_acquired() {
+    let mut given = part(0, 9, vec![batch(0, 9, 0, 0)]);
+    assert!(given.gives(5), "an ordinary group is given all");
+    let run = |first, last| Acquired {
+        first,
+        last,
+        deliveries: 1,
+    };
+    given.acquired = vec![run(1, 2), run(5, 5), run(8, 9)];
+    let all: Vec<i64> = (0..12).filter(|offset| given.gives(*offset)).collect();
+    assert_eq!(all, [1, 2, 5, 8, 9]);
+}
+
+#[test]
 fn a_refused_acknowledgement_settles_nothing() {
     let mut script = member();
     give(&mut script, 10, &[(0, 3, 1)], vec![batch(0, 3, 0, 0)]);
