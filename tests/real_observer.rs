@@ -289,7 +289,8 @@ fn a_topic_created_again_and_one_overtaken_by_retention() {
     let lost = "throughline_group_lost_records_total";
     becomes(&seen, lost, &slow, 0.0);
     let retention = [("sli", "retention"), ("topic", "overtaken")];
-    poll_until("a bad look at retention", LIMIT, || {
+    // Once a minute, and the first may have come before the group was known.
+    poll_until("a bad look at retention", 3 * LIMIT, || {
         let metrics = seen.metrics();
         let events = value(&metrics, EVENTS, &retention)?;
         (events > 0.0 && value(&metrics, GOOD, &retention)? < events).then_some(())
