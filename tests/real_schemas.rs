@@ -225,7 +225,8 @@ fn write_keys(stage: &Stage, key: i32, event: i32) {
 fn what_is_known_stays_known(stage: Stage, first: i32) {
     let orders = pair("orders");
     stage.sidecar.shows(&[
-        (FRAMED, &framing("orders", "confluent"), 50),
+        (FRAMED, &framing("orders", "confluent"), 49),
+        (FRAMED, &framing("orders", "confluent_header"), 1),
         (FRAMED, &framing("glue", "glue"), 5),
     ]);
     let Stage {
