@@ -276,7 +276,12 @@ fn figures_have_the_names_of_another_exporter_where_that_is_asked_for() {
 fn a_topic_created_again_and_one_overtaken_by_retention() {
     let kafka = broker();
     // Kept for longer than its records are old, but not for ever: what is never trimmed overtakes nobody.
-    topic(&kafka, "overtaken", 1, "--config retention.ms=9000000000000");
+    topic(
+        &kafka,
+        "overtaken",
+        1,
+        "--config retention.ms=9000000000000",
+    );
     client(&kafka, "produce", "overtaken", "--count 100 --partitions 1");
     kafka.admin("commit --group slow --topic overtaken --partition 0 --offset 10");
     topic(&kafka, "again", 1, "");
