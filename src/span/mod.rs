@@ -313,17 +313,34 @@ impl Spans {
         let kept = Some(Reason::Duplicate);
         say_why(&mut fetch, kept);
         sink.span(fetch);
-        for record in records {
-            self.wait_among((&part.topic, part.partition), record, event.at);
+        let why = Why::Kept(Reason::Duplicate);
+        match group.filter(|_| !part.acquired.is_empty()) {
+            // Of a share group: settled each by itself.
+            Some(group) => {
+                let of = (Name::clone(group), Name::clone(&part.topic), part.partition);
+                let missed = self.held.wait(of, records, (event.at, why));
+                let missed = u64::try_from(missed).unwrap_or(u64::MAX);
+                self.given_up = self.given_up.saturating_add(missed);
+            }
+            None => {
+                for record in records {
+                    self.wait_among((&part.topic, part.partition), record, (event.at, why));
+                }
+            }
         }
     }
 
     /// A duplicate waits among those that do already, in offset order.
-    fn wait_among(&mut self, (topic, partition): (&Name, i32), record: &Traced, at: Stamp) {
+    fn wait_among(
+        &mut self,
+        (topic, partition): (&Name, i32),
+        record: &Traced,
+        (at, why): (Stamp, Why),
+    ) {
         let waiting = Waiting {
             record: record.clone(),
             at,
-            why: Why::Kept(Reason::Duplicate),
+            why,
         };
         let key = (Name::clone(topic), partition);
         let partition = self.waiting.entry(key).or_default();
@@ -402,28 +419,16 @@ impl Spans {
                     let input = build::input(&part.topic, part.partition, &waiting.record);
                     self.transactions.read(transaction, input, event.at.mono);
                 }
-                let reason = match waiting.why {
-                    Why::MayBeSlow => {
-                        let took = age(&waiting.record, event.at);
-                        let now = event.at.mono;
-                        let slow = self.keep.reason_to_commit(&part.topic, took, now);
-                        if slow.is_none() {
-                            continue;
-                        }
-                        slow
-                    }
-                    why => why.reason(),
-                };
-                let place = place(event, answer, &part.topic, part.partition, None);
-                let mut process =
-                    self.builder
-                        .process(&place, &waiting.record, waiting.at, &settled.group);
-                say_why(&mut process, reason);
-                let commit = self
-                    .builder
-                    .commit(&place, &process, &settled.group, part.offset);
-                sink.span(process);
-                sink.span(commit);
+                let of = (&settled.group, &part.topic, part.partition);
+                let (keep, builder) = (&mut self.keep, &self.builder);
+                ended(
+                    keep,
+                    builder,
+                    (event, answer),
+                    of,
+                    (&waiting, None, part.offset),
+                    sink,
+                );
             }
             self.waiting_records = self.waiting_records.saturating_sub(done);
             if partition.is_empty() {
@@ -431,6 +436,38 @@ impl Spans {
             }
         }
     }
+}
+
+/// Tells what became of a record that a member of (group, topic, partition) was given: (it, why it failed, the offset committed).
+fn ended(
+    keep: &mut Keep,
+    builder: &Builder,
+    (event, answer): (&Event, &Answer),
+    (group, topic, partition): (&Name, &Name, i32),
+    (waiting, error, offset): (&Waiting, Option<&'static str>, i64),
+    sink: &mut dyn Sink,
+) {
+    let reason = match waiting.why {
+        Why::MayBeSlow => {
+            let took = age(&waiting.record, event.at);
+            let slow = keep.reason_to_commit(topic, took, event.at.mono);
+            if slow.is_none() {
+                return;
+            }
+            slow
+        }
+        why => why.reason(),
+    };
+    let done = place(event, answer, topic, partition, error);
+    let mut process = builder.process(&done, &waiting.record, waiting.at, group);
+    say_why(&mut process, reason);
+    let place = Place {
+        error: None,
+        ..done
+    };
+    let commit = builder.commit(&place, &process, group, offset);
+    sink.span(process);
+    sink.span(commit);
 }
 
 fn place<'e>(

@@ -2,17 +2,12 @@
 //!
 //! Beside the rest because there is no order to go by: any record may be settled before any other. Must not know a position.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use tokio::time::Instant;
 
-use super::{Sink, Spans, WAITING_AGE_MAX, WAITING_MAX, Waiting, Why, age, place, say_why};
-use crate::event::{
-    Acknowledged, AcknowledgedPart, Acknowledgement, Answer, Event, Name, Stamp, Traced,
-};
+use super::{Sink, Spans, WAITING_AGE_MAX, WAITING_MAX, Waiting, Why, ended};
+use crate::event::{Acknowledged, Acknowledgement, Answer, Event, Name, Stamp, Traced};
 
 type Place = (Name, Name, i32);
 
@@ -92,47 +87,21 @@ impl Spans {
                 part.partition,
             );
             for (first, last, became) in &part.runs {
+                let error = match became {
+                    Acknowledgement::Accepted | Acknowledgement::Gap => None,
+                    Acknowledgement::Released | Acknowledgement::Rejected => Some(became.as_str()),
+                };
                 for waiting in self.held.take(&of, *first, *last) {
-                    self.settle(event, answer, (&said.group, part), *became, &waiting, sink);
+                    if *became == Acknowledgement::Gap {
+                        continue;
+                    }
+                    let of = (&said.group, &part.topic, part.partition);
+                    let (keep, builder) = (&mut self.keep, &self.builder);
+                    let offset = waiting.record.offset;
+                    let what = (&waiting, error, offset);
+                    ended(keep, builder, (event, answer), of, what, sink);
                 }
             }
         }
-    }
-
-    fn settle(
-        &mut self,
-        event: &Event,
-        answer: &Answer,
-        (group, part): (&Name, &AcknowledgedPart),
-        became: Acknowledgement,
-        waiting: &Waiting,
-        sink: &mut dyn Sink,
-    ) {
-        let error = match became {
-            Acknowledgement::Gap => return,
-            Acknowledgement::Accepted => None,
-            Acknowledgement::Released | Acknowledgement::Rejected => Some(became.as_str()),
-        };
-        let reason = match waiting.why {
-            Why::MayBeSlow => {
-                let took: Duration = age(&waiting.record, event.at);
-                let slow = self.keep.reason_to_commit(&part.topic, took, event.at.mono);
-                if slow.is_none() {
-                    return;
-                }
-                slow
-            }
-            why => why.reason(),
-        };
-        let failed = place(event, answer, &part.topic, part.partition, error);
-        let mut process = self
-            .builder
-            .process(&failed, &waiting.record, waiting.at, group);
-        say_why(&mut process, reason);
-        let place = place(event, answer, &part.topic, part.partition, None);
-        let offset = waiting.record.offset;
-        let commit = self.builder.commit(&place, &process, group, offset);
-        sink.span(process);
-        sink.span(commit);
     }
 }

@@ -8,8 +8,8 @@ use opentelemetry_sdk::trace::SpanData;
 use super::*;
 use crate::{
     event::{
-        Acknowledged, AcknowledgedPart, Acknowledgement, Candidates, Codec, Injection, Origin,
-        ProducedPart, Side,
+        Acknowledged, AcknowledgedPart, Acknowledgement, Acquired, Candidates, Codec, Injection,
+        Origin, ProducedPart, Side,
     },
     propagation::{DeadLetter, Evidence, Position, Sent, Traceparent},
 };
@@ -111,6 +111,20 @@ fn committed(offset: i64) -> Facts {
     })
 }
 
+fn said(runs: &[(i64, i64, Acknowledgement)]) -> Facts {
+    Facts::Acknowledged(Acknowledged {
+        group: "billing".into(),
+        member: "m".into(),
+        leaves: false,
+        parts: vec![AcknowledgedPart {
+            topic: "orders".into(),
+            partition: 0,
+            runs: runs.to_vec(),
+            error: None,
+        }],
+    })
+}
+
 #[test]
 fn a_record_of_a_share_group_is_processed_until_its_own_acknowledgement() {
     let Facts::Delivered(mut delivered) = given(vec![
@@ -121,19 +135,6 @@ fn a_record_of_a_share_group_is_processed_until_its_own_acknowledgement() {
         unreachable!("records were delivered")
     };
     delivered.group = Some("billing".into());
-    let said = |runs: &[(i64, i64, Acknowledgement)]| {
-        Facts::Acknowledged(Acknowledged {
-            group: "billing".into(),
-            member: "m".into(),
-            leaves: false,
-            parts: vec![AcknowledgedPart {
-                topic: "orders".into(),
-                partition: 0,
-                runs: runs.to_vec(),
-                error: None,
-            }],
-        })
-    };
     let all = spans(vec![
         Event::answered(1_000, Facts::Delivered(delivered)),
         Event::answered(1_050, said(&[(6, 6, Acknowledgement::Released)])),
@@ -615,4 +616,55 @@ async fn a_duplicate_has_spans_though_its_trace_is_not_recorded_and_disturbs_non
     ];
     assert_eq!(processed, expected);
     assert_eq!(spans.given_up(), 0);
+}
+
+#[test]
+fn a_duplicate_of_a_share_group_waits_for_its_own_acknowledgement() {
+    let mut spans = Spans::new(Keep {
+        duplicate: true,
+        ..Keep::new(9)
+    })
+    .unwrap();
+    let mut sink = Kept::default();
+    let Facts::Delivered(mut delivered) = given(Vec::new()) else {
+        unreachable!("made so");
+    };
+    let group: Name = "billing".into();
+    delivered.group = Some(Name::clone(&group));
+    delivered.parts[0].acquired = vec![Acquired {
+        first: 2,
+        last: 3,
+        deliveries: 2,
+    }];
+    let event = Event::answered(1, Facts::Delivered(delivered));
+    let EventKind::Answered(answer) = &event.kind else {
+        unreachable!("made so");
+    };
+    let Facts::Delivered(Delivered { parts, .. }) = &answer.facts else {
+        unreachable!("made so");
+    };
+    let doubled = [traced(2, context(2)), traced(3, context(3))];
+    let of = (&parts[0], Some(&group));
+    spans.duplicated((&event, answer), of, &doubled, &mut sink);
+    // The later one first, and nothing of an ordinary commit.
+    spans.take(&Event::answered(5, committed(9)), &mut sink);
+    spans.take(
+        &Event::answered(6, said(&[(3, 3, Acknowledgement::Accepted)])),
+        &mut sink,
+    );
+    spans.take(
+        &Event::answered(7, said(&[(2, 2, Acknowledgement::Rejected)])),
+        &mut sink,
+    );
+    let told = sink.0.iter().filter(|span| span.name == "process orders");
+    let told: Vec<_> = told
+        .map(|span| {
+            [semconv::OFFSET, semconv::KEPT, semconv::ERROR_TYPE]
+                .map(|key| attribute(span, key).map(ToString::to_string))
+        })
+        .collect();
+    let process = |offset: &str, error: Option<&str>| {
+        [Some(offset), Some("duplicate"), error].map(|value| value.map(str::to_owned))
+    };
+    assert_eq!(told, [process("3", None), process("2", Some("reject"))]);
 }
