@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     event::Stamp,
     export::lines::{self, Lines},
-    kafka::control::{Access, AppendError, OwnRecord, TopicAppender},
+    kafka::control::{ASK_AGAIN, Access, AppendError, LOGIN_PAUSE, OwnRecord, TopicAppender},
     metrics::{Dropped, Metrics},
     pipeline::{Auditing, Worker},
 };
@@ -26,10 +26,6 @@ const BATCH_ENTRIES: usize = 500;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Between two warnings about entries that are not taken.
 const NOTICE: Duration = Duration::from_secs(60);
-/// Before a topic is written to again that we may not write to.
-const ASK_AGAIN: Duration = Duration::from_secs(3_600);
-/// After a refused login: who tries a wrong password every few seconds gets locked out.
-const LOGIN_PAUSE: Duration = Duration::from_secs(60);
 /// Header that says whose entry it is: several sidecars may share a topic.
 const HEADER: &str = "throughline-host";
 

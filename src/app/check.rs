@@ -8,7 +8,7 @@ use super::settings;
 use crate::{
     cli::Streams,
     config::{CanaryConfig, Config},
-    kafka::control::{self, Access, BrokerLane, TopicLayout, TopicTold, error_name},
+    kafka::control::{self, Access, BrokerLane, TopicLayout, TopicTold, UNKNOWN_TOPIC, error_name},
 };
 
 /// Time for one broker to answer.
@@ -94,7 +94,7 @@ async fn laid(
         return match told.topic.clone() {
             Ok(layout) => Ok((lane, told, layout)),
             // UNKNOWN_TOPIC_OR_PARTITION.
-            Err(3) => Err("there is no such topic: create it".to_owned()),
+            Err(UNKNOWN_TOPIC) => Err("there is no such topic: create it".to_owned()),
             Err(code) => Err(error_name(code).to_owned()),
         };
     }

@@ -13,7 +13,7 @@ use crate::{
     admin::Readiness,
     event::{BypassReason, DataplaneCounters},
     kafka::{
-        control::{self, Access, LoginError, Probe, ProbeError},
+        control::{self, Access, LOGIN_PAUSE, Probe},
         dial::HostPort,
         proxy::Handle,
     },
@@ -26,8 +26,6 @@ pub(crate) const GATES: [&str; 3] = ["addresses", "broker", "listener"];
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two rounds of asking brokers that do not answer.
 const PROBE_PAUSE: Duration = Duration::from_millis(500);
-/// After a refused login: who tries a wrong password every second gets locked out.
-const LOGIN_PAUSE: Duration = Duration::from_secs(60);
 /// Between two looks at the counters.
 const LOOK: Duration = Duration::from_secs(5);
 /// After this long without a client the log says what to set.
@@ -87,7 +85,7 @@ impl Watch {
                 match probe.instrument(span).await {
                     Ok(probe) => return self.answered(broker, probe).await,
                     Err(fault) => {
-                        let refused = matches!(fault, ProbeError::Login(LoginError::Refused(_)));
+                        let refused = fault.is_refused_login();
                         let reason = format!("{broker}: {fault}");
                         // Said once per reason, not once per try.
                         if said.as_deref() != Some(reason.as_str()) {

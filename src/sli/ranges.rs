@@ -61,16 +61,10 @@ impl<T: Copy> Ranges<T> {
 
     /// Keeps the runs for which `keep` holds, and gives back the others.
     pub(super) fn take_unless(&mut self, keep: impl Fn(&T) -> bool) -> Vec<Run<T>> {
-        let all = std::mem::take(&mut self.runs);
-        let mut taken = Vec::new();
-        for (first, (last, value)) in all {
-            if keep(&value) {
-                self.runs.insert(first, (last, value));
-            } else {
-                taken.push((first, last, value));
-            }
-        }
+        let taken = self.runs.extract_if(.., |_, (_, value)| !keep(value));
         taken
+            .map(|(first, (last, value))| (first, last, value))
+            .collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Run<T>> {

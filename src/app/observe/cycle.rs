@@ -23,7 +23,7 @@ use crate::{
     admin::Readiness,
     event::{Name, Stamp},
     kafka::control::{
-        Answers, AskedGroup, ClusterClient, ClusterLayout, Disk, Edge, GroupKind, LoginError,
+        Answers, AskedGroup, ClusterClient, ClusterLayout, Disk, Edge, GroupKind, LOGIN_PAUSE,
         PartitionLayout, PartitionName, ProbeError, Retention, Sought, TopicLayout, TopicList,
         Visible,
     },
@@ -37,8 +37,6 @@ use crate::{
 
 /// Between two questions about our rights.
 const RIGHTS_EVERY: Duration = Duration::from_secs(3_600);
-/// After a refused login: who tries a wrong password every few seconds gets locked out.
-const LOGIN_PAUSE: Duration = Duration::from_secs(60);
 /// Between two questions about members.
 const MEMBERS_EVERY: Duration = Duration::from_secs(20);
 /// Between two questions about disks.
@@ -146,8 +144,7 @@ impl Cycle {
         let layout = match self.client.layout(rights).await {
             Ok(layout) => Own::hide_topic(self.own.as_ref(), layout),
             Err((broker, fault)) => {
-                self.known.login_refused =
-                    matches!(fault, ProbeError::Login(LoginError::Refused(_)));
+                self.known.login_refused = fault.is_refused_login();
                 self.known.topic_rights_at = None;
                 self.dark(format!("{broker}: {fault}"));
                 return;

@@ -5,13 +5,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::time::Instant;
 
-/// Between two questions that were refused.
-const ASK_AGAIN: Duration = Duration::from_secs(3_600);
+use crate::kafka::control::ASK_AGAIN;
+
 /// Most refusals remembered; past it nothing more of the kind is asked.
 const REFUSALS_MAX: usize = 250_000;
 /// Names shown per kind.

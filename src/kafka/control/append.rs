@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::{
     super::dial::HostPort,
     ProbeError,
-    access::{Access, LoginError},
-    lane::{BrokerLane, OwnRecord, error_name, may_retry},
+    access::Access,
+    lane::{BrokerLane, OwnRecord, UNKNOWN_TOPIC, error_name, may_retry},
 };
 
 /// Time for one dial, one login and one answer.
@@ -23,8 +23,6 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// UNKNOWN_TOPIC_OR_PARTITION.
-const UNKNOWN_TOPIC: i16 = 3;
 /// MESSAGE_TOO_LARGE.
 const TOO_LARGE: i16 = 10;
 /// RECORD_LIST_TOO_LARGE.
@@ -181,9 +179,10 @@ fn in_vain(why: &str) -> AppendError {
 
 fn failure(address: &HostPort, fault: &ProbeError) -> AppendError {
     let why = format!("broker {address}: {fault}");
-    match fault {
-        ProbeError::Login(LoginError::Refused(_)) => AppendError::Login(why),
-        _ => AppendError::InVain(why),
+    if fault.is_refused_login() {
+        AppendError::Login(why)
+    } else {
+        AppendError::InVain(why)
     }
 }
 

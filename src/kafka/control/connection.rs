@@ -91,18 +91,21 @@ impl Connection {
         exchange(&mut self.upstream, request).await
     }
 
-    /// Sends one frame.
-    pub(super) async fn send(&mut self, request: &[u8]) -> Result<(), ProbeError> {
-        send(&mut self.upstream, request).await
-    }
-
-    /// Reads one frame of at most `bytes_max` without its length into `answer`, whose content goes.
-    pub(super) async fn receive(
+    /// Sends a request and reads its answer, one frame without its length, into `answer`, whose content goes; within a time and a
+    /// number of bytes.
+    pub(super) async fn exchange_into(
         &mut self,
+        request: &[u8],
         answer: &mut Vec<u8>,
-        bytes_max: usize,
+        (timeout, bytes_max): (Duration, usize),
     ) -> Result<(), ProbeError> {
-        receive(&mut self.upstream, answer, bytes_max).await
+        let exchanged = async {
+            send(&mut self.upstream, request).await?;
+            receive(&mut self.upstream, answer, bytes_max).await
+        };
+        tokio::time::timeout(timeout, exchanged)
+            .await
+            .unwrap_or_else(|_| Err(ProbeError::Io(io::ErrorKind::TimedOut.into())))
     }
 }
 

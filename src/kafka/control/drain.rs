@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
-    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -226,13 +225,10 @@ impl Drain {
             else {
                 return Ok(());
             };
-            let exchanged = async {
-                connection.send(&request).await?;
-                connection.receive(&mut spare, ANSWER_BYTES_MAX).await
-            };
-            tokio::time::timeout(self.job.timeout, exchanged)
-                .await
-                .unwrap_or_else(|_| Err(ProbeError::Io(io::ErrorKind::TimedOut.into())))?;
+            let limits = (self.job.timeout, ANSWER_BYTES_MAX);
+            connection
+                .exchange_into(&request, &mut spare, limits)
+                .await?;
             let bytes = u64::try_from(spare.len()).unwrap_or(0);
             self.job.progress.bytes.fetch_add(bytes, Relaxed);
             self.advance(&spare)?;

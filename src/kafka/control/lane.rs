@@ -5,7 +5,7 @@
 //! needs another than whoever writes. A call that is given up leaves no half-read answer behind: its connection goes with it.
 //! Must not repeat, route or join a group: whoever calls does.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use super::{
     super::{
@@ -77,6 +77,9 @@ pub struct OwnRead {
     /// Offset behind the last record that all replicas in sync have.
     pub high_watermark: i64,
 }
+
+/// UNKNOWN_TOPIC_OR_PARTITION.
+pub const UNKNOWN_TOPIC: i16 = 3;
 
 /// What a Kafka error code is called.
 #[must_use]
@@ -183,14 +186,10 @@ impl BrokerLane {
         let request = fetch_request(id, version, wait_ms, FETCH_BYTES, &asked);
         let request = request.ok_or(ProbeError::Unspoken("Fetch"))?;
         let mut answer = Vec::new();
-        let exchanged = async {
-            connection.send(&request).await?;
-            connection.receive(&mut answer, ANSWER_BYTES_MAX).await
-        };
-        let timeout = self.timeout.saturating_add(wait);
-        tokio::time::timeout(timeout, exchanged)
-            .await
-            .unwrap_or_else(|_| Err(ProbeError::Io(io::ErrorKind::TimedOut.into())))?;
+        let limits = (self.timeout.saturating_add(wait), ANSWER_BYTES_MAX);
+        connection
+            .exchange_into(&request, &mut answer, limits)
+            .await?;
         let length = response_header_length(&answer, key, version)?;
         let told = FetchResponse::read(answer.get(length..).unwrap_or_default(), version)?;
         let partitions = told.topics.iter().flat_map(|topic| &topic.partitions);

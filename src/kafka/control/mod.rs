@@ -35,7 +35,10 @@ pub use self::{
     append::{AppendError, TopicAppender},
     client::{Answers, BROKERS_MAX, ClusterClient, ClusterLayout, PartitionLayout, TopicLayout},
     drain::{Progress, ReadRecord, Span, Unread},
-    lane::{BrokerLane, ByPartition, OwnRead, OwnRecord, TopicTold, error_name, may_retry},
+    lane::{
+        BrokerLane, ByPartition, OwnRead, OwnRecord, TopicTold, UNKNOWN_TOPIC, error_name,
+        may_retry,
+    },
     question::{
         AskedGroup, Coded, Disk, Edge, GroupKind, GroupListed, GroupPositions, PartitionName,
         Retention, Rights, TopicList,
@@ -43,6 +46,11 @@ pub use self::{
     read::{PartitionReader, ReadError, TopicPartitions, Window},
     visible::{Sought, Visible},
 };
+
+/// After a refused login: who tries a wrong password every few seconds gets locked out.
+pub const LOGIN_PAUSE: Duration = Duration::from_secs(60);
+/// Between two questions that were refused for want of rights.
+pub const ASK_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// What a broker said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +111,14 @@ impl fmt::Display for ProbeError {
 }
 
 impl std::error::Error for ProbeError {}
+
+impl ProbeError {
+    /// The broker knows neither this name nor this password, and no other broker will: see [`LOGIN_PAUSE`].
+    #[must_use]
+    pub fn is_refused_login(&self) -> bool {
+        matches!(self, Self::Login(LoginError::Refused(_)))
+    }
+}
 
 impl From<DecodeError> for ProbeError {
     fn from(_: DecodeError) -> Self {

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    io,
     sync::Arc,
     time::Duration,
 };
@@ -101,13 +100,10 @@ pub(super) async fn visible(
         let bytes = if asked.len() == 1 { LARGE } else { SMALL };
         let request = request(connection.next_id(), version, bytes, &asked, sought);
         let request = request.ok_or(ProbeError::Unspoken("Fetch"))?;
-        let exchanged = async {
-            connection.send(&request).await?;
-            connection.receive(&mut answer, ANSWER_BYTES_MAX).await
-        };
-        tokio::time::timeout(timeout, exchanged)
-            .await
-            .unwrap_or_else(|_| Err(ProbeError::Io(io::ErrorKind::TimedOut.into())))?;
+        let limits = (timeout, ANSWER_BYTES_MAX);
+        connection
+            .exchange_into(&request, &mut answer, limits)
+            .await?;
         let header = response_header_length(&answer, ApiKey::FETCH, version)?;
         let body = answer.get(header..).unwrap_or_default();
         let told = FetchResponse::read(body, version)?;

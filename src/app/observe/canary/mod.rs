@@ -28,8 +28,8 @@ use crate::{
     admin::Readiness,
     kafka::{
         control::{
-            Access, BROKERS_MAX, BrokerLane, ByPartition, LoginError, OwnRead, ProbeError,
-            TopicLayout, TopicTold, error_name, may_retry,
+            ASK_AGAIN, Access, BROKERS_MAX, BrokerLane, ByPartition, LOGIN_PAUSE, OwnRead,
+            ProbeError, TopicLayout, TopicTold, UNKNOWN_TOPIC, error_name, may_retry,
         },
         dial::HostPort,
     },
@@ -49,10 +49,6 @@ const LAYOUT_SOON: Duration = Duration::from_millis(300);
 const REST: Duration = Duration::from_millis(300);
 /// Between two commits.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// Between two questions that were refused.
-const ASK_AGAIN: Duration = Duration::from_secs(3_600);
-/// After a refused login: who tries a wrong password every few seconds gets locked out.
-const LOGIN_PAUSE: Duration = Duration::from_secs(60);
 /// Answers in a row that say there is no such topic before that is believed: a broker that starts may not know it yet.
 const MISSING_MAX: u32 = 3;
 /// Between two settings of the gauges.
@@ -60,8 +56,6 @@ const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 /// OFFSET_OUT_OF_RANGE.
 const OUT_OF_RANGE: i16 = 1;
-/// UNKNOWN_TOPIC_OR_PARTITION.
-const UNKNOWN_TOPIC: i16 = 3;
 
 /// What the canary is told to do.
 #[derive(Debug, Clone)]
@@ -191,7 +185,7 @@ impl Running {
         match told {
             Told::Layout(Ok(told)) => self.laid(now, told),
             Told::Layout(Err((broker, fault))) => {
-                let login = matches!(fault, ProbeError::Login(LoginError::Refused(_)));
+                let login = fault.is_refused_login();
                 let pause = if login { LOGIN_PAUSE } else { LAYOUT_SOON };
                 self.layout_at = now + pause;
                 self.trouble = Some(format!("no broker told of it: {broker}: {fault}"));
@@ -221,7 +215,7 @@ impl Running {
 
     /// A lane failed: it rests, and who leads what is asked again.
     fn failed(&mut self, now: Instant, lane: Lane, fault: &ProbeError) {
-        let login = matches!(fault, ProbeError::Login(LoginError::Refused(_)));
+        let login = fault.is_refused_login();
         let pause = if login { LOGIN_PAUSE } else { REST };
         self.rest.insert(lane, now + pause);
         tracing::debug!(?lane, %fault, "the canary was not answered");

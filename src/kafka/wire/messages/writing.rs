@@ -9,7 +9,7 @@
 use super::{
     super::{
         api::ApiKey,
-        batch::BATCH_HEADER_BYTES,
+        batch::{BATCH_HEADER_BYTES, BATCH_LENGTH_PREFIX_BYTES},
         body::{PartitionError, Topic, throttle, topics},
         error::Result,
         record::CRC_COVERS_FROM,
@@ -28,8 +28,6 @@ pub const OFFSET_COMMIT_VERSIONS: (i16, i16) = (2, 6);
 
 /// Written once every replica in sync has it.
 const ACKS_ALL: i16 = -1;
-/// Bytes in front of what a batch's length counts.
-const BATCH_LENGTH_PREFIX_BYTES: usize = 12;
 /// Magic of the batch.
 const MAGIC: u8 = 2;
 
