@@ -10,7 +10,9 @@ mod deliveries;
 mod fans;
 mod graph;
 mod ids;
+mod parent;
 
 pub use business::{BusinessId, BusinessIds};
-pub use deliveries::{Batch, Delivered, Deliveries, Parent, Produced, Settings, Target};
+pub use deliveries::{Batch, Deliveries, Settings};
 pub use graph::{Edge, Graph, Sighting};
+pub use parent::{Delivered, Parent, Produced, Target};

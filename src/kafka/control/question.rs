@@ -296,7 +296,7 @@ impl AskedGroup {
 }
 
 /// As many groups as fit into one request, at least one.
-fn fitting(groups: &[AskedGroup], batched: bool) -> usize {
+fn fitting(groups: &[&AskedGroup], batched: bool) -> usize {
     let mut entries = 0usize;
     let fits = groups.iter().take_while(|group| {
         entries = entries.saturating_add(group.entries());
@@ -313,8 +313,8 @@ pub(super) async fn positions(
     groups: &[AskedGroup],
     names: &HashMap<Arc<str>, ()>,
 ) -> Result<Vec<GroupPositions>, ProbeError> {
-    let (shares, others): (Vec<AskedGroup>, Vec<AskedGroup>) =
-        groups.iter().cloned().partition(|group| group.share);
+    let (shares, others): (Vec<&AskedGroup>, Vec<&AskedGroup>) =
+        groups.iter().partition(|group| group.share);
     let mut all = Vec::new();
     if !others.is_empty() {
         all = committed_positions(connection, timeout, &others, names).await?;
@@ -328,7 +328,7 @@ pub(super) async fn positions(
 async fn committed_positions(
     connection: &mut Connection,
     timeout: Duration,
-    groups: &[AskedGroup],
+    groups: &[&AskedGroup],
     names: &HashMap<Arc<str>, ()>,
 ) -> Result<Vec<GroupPositions>, ProbeError> {
     let key = ApiKey::OFFSET_FETCH;
@@ -341,7 +341,8 @@ async fn committed_positions(
             break;
         }
         rest = behind;
-        let asked: Vec<AskedPositions<'_>> = chunk.iter().map(asked_positions).collect();
+        let asked: Vec<AskedPositions<'_>> =
+            chunk.iter().map(|group| asked_positions(group)).collect();
         let request = offset_fetch_request(connection.next_id(), version, &asked);
         let body = exchange(connection, timeout, key, version, request).await?;
         let told = OffsetFetchResponse::read(&body, version)?;
@@ -368,7 +369,7 @@ async fn committed_positions(
 async fn share_positions(
     connection: &mut Connection,
     timeout: Duration,
-    groups: &[AskedGroup],
+    groups: &[&AskedGroup],
     names: &HashMap<Arc<str>, ()>,
 ) -> Result<Vec<GroupPositions>, ProbeError> {
     let key = ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS;
@@ -380,7 +381,8 @@ async fn share_positions(
             break;
         }
         rest = behind;
-        let asked: Vec<AskedPositions<'_>> = chunk.iter().map(asked_positions).collect();
+        let asked: Vec<AskedPositions<'_>> =
+            chunk.iter().map(|group| asked_positions(group)).collect();
         let request = share_group_offsets_request(connection.next_id(), version, &asked);
         let body = exchange(connection, timeout, key, version, request).await?;
         for group in share_group_offsets_response(&body, version)? {
@@ -401,26 +403,32 @@ async fn share_positions(
     Ok(all)
 }
 
+/// What is told of each partition of a topic there is, (topic, what).
+fn known<'t, P>(
+    topics: &'t [Topic<'_, P>],
+    names: &'t HashMap<Arc<str>, ()>,
+) -> impl Iterator<Item = (&'t Arc<str>, &'t P)> {
+    topics.iter().flat_map(|topic| {
+        let name = match topic.topic {
+            TopicRef::Name(name) => names.get_key_value(name),
+            TopicRef::Id(_) => None,
+        };
+        let all = name.map(|(name, ())| topic.partitions.iter().map(move |told| (name, told)));
+        all.into_iter().flatten()
+    })
+}
+
+/// Where a share group is, and what is unsettled behind each position.
 fn known_share_positions(
     topics: &[Topic<'_, SharePosition>],
     names: &HashMap<Arc<str>, ()>,
 ) -> (Vec<(PartitionName, i64)>, Vec<u64>) {
-    let mut all = (Vec::new(), Vec::new());
-    for topic in topics {
-        let TopicRef::Name(name) = topic.topic else {
-            continue;
-        };
-        let Some((name, ())) = names.get_key_value(name) else {
-            continue;
-        };
-        for told in topic.partitions.iter().filter(|p| p.error_code == 0) {
-            if let Some(start) = told.start {
-                all.0.push(((Arc::clone(name), told.partition), start));
-                all.1.push(told.lag.unwrap_or(u64::MAX));
-            }
-        }
-    }
-    all
+    let all = known(topics, names).filter(|(_, told)| told.error_code == 0);
+    all.filter_map(|(name, told)| {
+        let position = ((Arc::clone(name), told.partition), told.start?);
+        Some((position, told.lag.unwrap_or(u64::MAX)))
+    })
+    .unzip()
 }
 
 fn asked_positions(asked: &AskedGroup) -> AskedPositions<'_> {
@@ -439,18 +447,9 @@ fn known_positions(
     topics: &[Topic<'_, CommittedPartition>],
     names: &HashMap<Arc<str>, ()>,
 ) -> Vec<(PartitionName, i64)> {
-    let mut all = Vec::new();
-    for topic in topics {
-        let TopicRef::Name(name) = topic.topic else {
-            continue;
-        };
-        let Some((name, ())) = names.get_key_value(name) else {
-            continue;
-        };
-        let partitions = topic.partitions.iter().filter(|p| p.error_code == 0);
-        all.extend(partitions.filter_map(|p| Some(((Arc::clone(name), p.partition), p.offset?))));
-    }
-    all
+    let all = known(topics, names).filter(|(_, told)| told.error_code == 0);
+    all.filter_map(|(name, told)| Some(((Arc::clone(name), told.partition), told.offset?)))
+        .collect()
 }
 
 /// Coordinators of groups: (group, node id or error code).
