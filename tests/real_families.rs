@@ -374,6 +374,10 @@ fn what_an_alert_reads_is_there_at_nothing_after_a_first_record() {
         );
     }
     zero("sequence_gaps_total", &[topic]);
+    for kind in ["io", "refused", "resolve", "timeout", "tls"] {
+        let labels = [("broker", "1"), ("kind", kind)];
+        zero("connect_failures_total", &labels);
+    }
     for direction in ["client_to_broker", "broker_to_client"] {
         zero("throttled_seconds_total", &[("direction", direction)]);
     }

@@ -117,6 +117,9 @@ impl Event {
     }
 }
 
+/// Why a broker cannot be reached, as labels have it.
+pub const CONNECT_FAULTS: [&str; 5] = ["io", "refused", "resolve", "timeout", "tls"];
+
 /// What happened.
 #[derive(Debug)]
 pub enum EventKind {
@@ -131,7 +134,7 @@ pub enum EventKind {
     },
     /// The broker could not be reached for a client, or the TLS handshake with it failed.
     ConnectFailed {
-        /// Bounded kind, the metric label: `refused`, `timeout`, `tls`, `resolve`, `io`.
+        /// One of [`CONNECT_FAULTS`].
         kind: &'static str,
     },
     /// The connection ended.

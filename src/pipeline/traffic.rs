@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{conventions, names::Names, sink::exemplar};
 use crate::{
     event::{
-        Answer, Delivered, Direction, Event, EventKind, Facts, Injection, Name, Produced,
-        ProducedPart, PublishOutcome, Settled, Stamp,
+        Answer, CONNECT_FAULTS, Delivered, Direction, Event, EventKind, Facts, Injection, Name,
+        Produced, ProducedPart, PublishOutcome, Settled, Stamp,
     },
     metrics::{Id, Recorder},
 };
@@ -20,7 +20,12 @@ const ALREADY_THERE: &str = "DUPLICATE_SEQUENCE_NUMBER";
 pub(super) fn observe(event: &Event, recorder: &mut Recorder, names: &mut Names) {
     let broker = &*event.connection.broker;
     match &event.kind {
-        EventKind::Opened | EventKind::Identified { .. } => {}
+        EventKind::Opened => {
+            for kind in CONNECT_FAULTS {
+                recorder.touch(Id::ConnectFailures, &[broker, kind]);
+            }
+        }
+        EventKind::Identified { .. } => {}
         EventKind::ConnectFailed { kind } => recorder.add(Id::ConnectFailures, &[broker, kind], 1),
         EventKind::Closed {
             side,
