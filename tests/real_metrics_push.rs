@@ -190,10 +190,13 @@ impl Stage {
         points
     }
 
-    /// The page once the last push says the same.
+    /// The page once the last push says the same. Processor time never rests: pushed is at least what was shown at first.
     fn settled(&self, sidecar: &Throughline, service: &str) -> Figures {
+        let mut at_first = Figures::of_page(&sidecar.metrics()).counters;
+        at_first.retain(|key, _| key.0 == CPU);
         let compared = || {
-            let page = Figures::of_page(&sidecar.metrics());
+            let mut page = Figures::of_page(&sidecar.metrics());
+            page.counters.extend(at_first.clone());
             let push = Figures::of_families(&self.last(service));
             let mut differences = differences(&page, &push);
             differences.extend(gauge_differences(&page, &push));
