@@ -13,7 +13,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -36,7 +36,6 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 /// How the clients reach the broker.
 #[derive(Clone, Copy, Debug)]
 enum Route {
-    Direct,
     /// Through a relay that changes nothing: says whether a difference is the sidecar's at all.
     Relay,
     Throughline,
@@ -47,7 +46,6 @@ enum Route {
 impl Route {
     fn name(self) -> &'static str {
         match self {
-            Self::Direct => "direct",
             Self::Relay => "relayed",
             Self::Throughline => "proxied",
             Self::Injected => "injected",
@@ -299,23 +297,30 @@ fn position(line: &Value) -> (i64, i64) {
     (number("partition"), number("offset"))
 }
 
-/// Runs the scenario directly and over `route`, and compares.
+/// Runs the scenario over `route`, and compares with what the client sees directly.
 fn same_over(client: Client, route: Route) {
     let stage = Stage::shared();
     let kafka = &stage.kafka;
-    let direct = kafka.bootstrap(Listener::Plaintext);
-    // Each comparison has topics of its own, so that tests can run at the same time.
-    let label = |way: Route| format!("{}-of-{}", way.name(), route.name());
     let other = match route {
-        Route::Direct => Run::new(client, kafka, direct.clone(), "again").everything(),
-        Route::Relay => over_relay(client, &stage, &label(route)),
-        Route::Throughline => over_throughline(client, kafka, &label(route), "observe"),
+        Route::Relay => over_relay(client, &stage, route.name()),
+        Route::Throughline => over_throughline(client, kafka, route.name(), "observe"),
         Route::Injected => {
-            over_throughline(client, kafka, &label(route), "inject").without_context()
+            over_throughline(client, kafka, route.name(), "inject").without_context()
         }
     };
-    let direct = Run::new(client, kafka, direct, &label(Route::Direct)).everything();
-    compare(client, &direct, route.name(), &other);
+    let direct = directly(client);
+    let direct = direct.get_or_init(|| {
+        let bootstrap = kafka.bootstrap(Listener::Plaintext);
+        Run::new(client, kafka, bootstrap, "direct").everything()
+    });
+    compare(client, direct, route.name(), &other);
+}
+
+/// What each client sees directly: run once, compared with each route.
+fn directly(client: Client) -> Arc<OnceLock<Seen>> {
+    static ALL: Mutex<BTreeMap<&str, Arc<OnceLock<Seen>>>> = Mutex::new(BTreeMap::new());
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(all.entry(client.name()).or_default())
 }
 
 fn over_relay(client: Client, stage: &Stage, label: &str) -> Seen {
