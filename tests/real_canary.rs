@@ -12,12 +12,12 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use support::clients::Client;
 use support::deadline::{poll_until, try_poll_until};
-use support::kafka::{Kafka, KafkaSpec, Listener, Mechanism, Version};
+use support::kafka::{Kafka, KafkaSpec, Listener, Mechanism, Shared, Version};
 use support::metrics::Metrics;
 use support::throughline::{self, Throughline, ThroughlineSpec};
 
@@ -33,17 +33,6 @@ const UNKNOWN: &str = "throughline_canary_unknown_total";
 const OVERDUE: &str = "throughline_canary_overdue_records";
 const COVERED: &str = "throughline_canary_broker_covered";
 const BACK: &str = "throughline_canary_duration_seconds_count";
-
-/// One broker for all tests of this file that run at the same time and leave it alone.
-fn broker() -> Arc<Kafka> {
-    static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-    let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-    held.upgrade().unwrap_or_else(|| {
-        let kafka = Arc::new(Kafka::single(Version::V4_4_0));
-        *held = Arc::downgrade(&kafka);
-        kafka
-    })
-}
 
 /// An observer with a canary in this topic; a record a fifth of a second, so that tests are short.
 fn spec(kafka: &Kafka, topic: &str) -> ThroughlineSpec {
@@ -117,7 +106,7 @@ fn all_is_well(metrics: &Metrics) {
 
 #[test]
 fn records_come_back_in_time_and_every_counter_is_there_from_the_start() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     kafka.create_topic("quiet", 3);
     let observer = Throughline::start(spec(&kafka, "quiet"));
     let metrics = until("a commit", LIMIT, &observer, |metrics| {
@@ -247,7 +236,7 @@ fn settled(observer: &Throughline) -> Metrics {
 
 #[test]
 fn what_was_deleted_before_it_was_read_is_lost_exactly() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     kafka.create_topic("deleted", 1);
     let observer = Throughline::start(spec(&kafka, "deleted"));
     more(&observer, 5.0);
@@ -286,7 +275,7 @@ fn what_was_deleted_before_it_was_read_is_lost_exactly() {
 
 #[test]
 fn a_topic_may_come_late_go_and_come_again_and_others_may_use_it() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     let observer = Throughline::start(spec(&kafka, "coming"));
     observer.wait_for_log("there is no such topic: create it");
     kafka.create_topic("coming", 1);
@@ -353,7 +342,7 @@ fn a_cluster_that_is_not_there_yet_is_waited_for_and_one_that_goes_fails_records
 
 #[test]
 fn an_observer_that_stood_still_blames_nobody() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     kafka.create_topic("still", 1);
     let observer = Throughline::start(spec(&kafka, "still"));
     more(&observer, 10.0);
@@ -372,15 +361,13 @@ fn an_observer_that_stood_still_blames_nobody() {
 
 /// A broker that wants to know who asks.
 fn guarded() -> Arc<Kafka> {
-    static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-    let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-    held.upgrade().unwrap_or_else(|| {
+    static BROKER: Shared = Shared::new();
+    BROKER.get(|| {
         let spec = KafkaSpec::new(Version::V4_4_0)
             .listener(Listener::SaslPlaintext)
             .listener(Listener::SaslTls)
             .acls();
-        let kafka = Arc::new(Kafka::start(spec));
-        *held = Arc::downgrade(&kafka);
+        let kafka = Kafka::start(spec);
         kafka.admin(
             "add-acl --principal User:ANONYMOUS --operation ALL --resource cluster --name kafka-cluster",
         );

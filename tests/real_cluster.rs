@@ -14,7 +14,6 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -33,18 +32,6 @@ const DEAD_LIMIT: Duration = Duration::from_secs(3);
 const ASK_LIMIT: Duration = Duration::from_secs(60);
 /// Timestamp of record 0 of every run.
 const BASE_TIMESTAMP_MS: i64 = 1_700_000_000_000;
-
-/// One broker for all tests of this file that run at the same time and leave it alone.
-fn shared_broker() -> Arc<Kafka> {
-    static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-    let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(broker) = held.upgrade() {
-        return broker;
-    }
-    let broker = Arc::new(Kafka::single(Version::V4_4_0));
-    *held = Arc::downgrade(&broker);
-    broker
-}
 
 fn sidecar(kafka: &Kafka) -> Throughline {
     Throughline::start(spec(kafka))
@@ -279,7 +266,7 @@ fn assert_looks_dead(port: u16) {
 #[test]
 fn clients_recover_from_a_killed_sidecar() {
     const COUNT: usize = 3000;
-    let kafka = shared_broker();
+    let kafka = Kafka::shared();
     // Node 1 is told as base + 1.
     let base = format!("127.0.0.1:{}", ports::free() - 1);
     let spec = spec(&kafka).set("kafka.broker_listen", &base);
@@ -347,7 +334,7 @@ fn clients_recover_from_a_killed_sidecar() {
 /// One reply that names 2,000 partitions, larger than the sidecar's chunks.
 #[test]
 fn two_thousand_partitions_in_one_reply() {
-    let kafka = shared_broker();
+    let kafka = Kafka::shared();
     let sidecar = sidecar(&kafka);
     kafka.create_topic("wide", 2000);
     for client in [Client::FranzGo, Client::KafkaJs] {
@@ -370,7 +357,7 @@ fn two_thousand_partitions_in_one_reply() {
 #[test]
 fn every_codec_and_acknowledgement() {
     const EACH: usize = 200;
-    let kafka = shared_broker();
+    let kafka = Kafka::shared();
     let sidecar = sidecar(&kafka);
     let bootstrap = sidecar.bootstrap();
     let direct = kafka.bootstrap(Listener::Plaintext);
@@ -435,7 +422,7 @@ fn counts_codecs(sidecar: &Throughline, topic: &str, codecs: &[&str], all: usize
 #[test]
 fn records_of_ten_megabytes() {
     const COUNT: usize = 3;
-    let kafka = shared_broker();
+    let kafka = Kafka::shared();
     let sidecar = sidecar(&kafka);
     let bootstrap = sidecar.bootstrap();
     let direct = kafka.bootstrap(Listener::Plaintext);
@@ -519,7 +506,7 @@ impl Admins {
 /// Administrative calls change and tell the same, whichever way they come.
 #[test]
 fn administrative_calls_answer_the_same() {
-    let kafka = shared_broker();
+    let kafka = Kafka::shared();
     let sidecar = sidecar(&kafka);
     let start = |bootstrap: &str| Client::Java.start(&["admin", "--bootstrap", bootstrap]);
     let mut admins = Admins {

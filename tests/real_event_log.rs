@@ -14,7 +14,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::{
@@ -26,7 +26,7 @@ use rdkafka::{
 use serde_json::Value;
 use support::collector::{Collector, Log};
 use support::deadline::poll_until;
-use support::kafka::{Kafka, Listener, Version};
+use support::kafka::{Kafka, Listener};
 use support::throughline::{Throughline, ThroughlineSpec};
 use tempfile::TempDir;
 
@@ -39,17 +39,6 @@ const OFFSET: &str = "messaging.kafka.offset";
 const CORRELATION: &str = "messaging.message.conversation_id";
 const DROPPED: &str = "throughline_telemetry_dropped_total";
 
-/// One broker for all tests of this file that run at the same time.
-fn broker() -> Arc<Kafka> {
-    static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-    let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-    held.upgrade().unwrap_or_else(|| {
-        let kafka = Arc::new(Kafka::single(Version::V4_4_0));
-        *held = Arc::downgrade(&kafka);
-        kafka
-    })
-}
-
 /// A sidecar with an event log.
 struct Stage {
     kafka: Arc<Kafka>,
@@ -59,7 +48,7 @@ struct Stage {
 
 impl Stage {
     fn start(set: impl FnOnce(ThroughlineSpec) -> ThroughlineSpec) -> Self {
-        let kafka = broker();
+        let kafka = Kafka::shared();
         let directory = tempfile::tempdir().expect("a directory");
         let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext))
             .set("event_log.file", &file(&directory).display().to_string())

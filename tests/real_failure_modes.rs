@@ -13,7 +13,7 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,7 +24,7 @@ use kafka_protocol::records::{
 use serde_json::{Value, json};
 use support::clients::{Client, Output, Running};
 use support::deadline::poll_until;
-use support::kafka::{Kafka, KafkaSpec, Listener, Version};
+use support::kafka::{Kafka, KafkaSpec, Listener, Shared, Version};
 use support::throughline::{Throughline, ThroughlineSpec};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -42,14 +42,8 @@ impl Stage {
     }
 
     fn at(listener: Listener, settings: impl FnOnce(ThroughlineSpec) -> ThroughlineSpec) -> Self {
-        static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-        let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-        let kafka = held.upgrade().unwrap_or_else(|| {
-            let kafka = Arc::new(guarded());
-            *held = Arc::downgrade(&kafka);
-            kafka
-        });
-        drop(held);
+        static BROKER: Shared = Shared::new();
+        let kafka = BROKER.get(guarded);
         Self::on(kafka, listener, settings)
     }
 

@@ -11,11 +11,11 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use support::clients::{Client, Output};
-use support::kafka::{Kafka, Listener, Version};
+use support::kafka::{Kafka, Listener};
 use support::throughline::{Throughline, ThroughlineSpec};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -31,14 +31,7 @@ struct Stage {
 
 impl Stage {
     fn start(set: impl FnOnce(ThroughlineSpec) -> ThroughlineSpec) -> Self {
-        static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-        let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-        let kafka = held.upgrade().unwrap_or_else(|| {
-            let kafka = Arc::new(Kafka::single(Version::V4_4_0));
-            *held = Arc::downgrade(&kafka);
-            kafka
-        });
-        drop(held);
+        let kafka = Kafka::shared();
         let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext));
         let sidecar = Throughline::start(set(spec));
         Self { kafka, sidecar }

@@ -12,7 +12,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -35,14 +35,7 @@ struct Stage {
 
 impl Stage {
     fn start() -> Self {
-        static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-        let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-        let kafka = held.upgrade().unwrap_or_else(|| {
-            let kafka = Arc::new(Kafka::single(Version::V4_4_0));
-            *held = Arc::downgrade(&kafka);
-            kafka
-        });
-        drop(held);
+        let kafka = Kafka::shared();
         let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext)).mode("observe");
         let sidecar = Throughline::start(spec);
         let bootstrap = sidecar.bootstrap();

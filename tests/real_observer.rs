@@ -12,12 +12,12 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use support::clients::{Client, Running};
 use support::deadline::{poll_until, try_poll_until};
-use support::kafka::{Kafka, KafkaSpec, Listener, Mechanism, Version};
+use support::kafka::{Kafka, KafkaSpec, Listener, Mechanism, Shared, Version};
 use support::metrics::Metrics;
 use support::throughline::{self, Throughline, ThroughlineSpec};
 
@@ -30,17 +30,6 @@ const STATE: &str = "throughline_group_state";
 const EVENTS: &str = "throughline_sli_events_total";
 const GOOD: &str = "throughline_sli_good_events_total";
 const UNKNOWN: &str = "throughline_sli_unknown_events_total";
-
-/// One broker for all tests of this file that run at the same time.
-fn broker() -> Arc<Kafka> {
-    static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-    let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-    held.upgrade().unwrap_or_else(|| {
-        let kafka = Arc::new(Kafka::single(Version::V4_4_0));
-        *held = Arc::downgrade(&kafka);
-        kafka
-    })
-}
 
 fn observer(kafka: &Kafka) -> Throughline {
     Throughline::start(ThroughlineSpec::observer(
@@ -107,7 +96,7 @@ fn looks(observer: &Throughline, count: f64) -> Metrics {
 
 #[test]
 fn a_dead_group_with_a_backlog_is_seen_and_its_age_is_exact() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     topic(&kafka, "dead", 2, "");
     client(&kafka, "produce", "dead", "--count 40 --partitions 2");
     // Record i is in partition i % 2, its time 1700000000000 + i; thirty are read.
@@ -184,7 +173,7 @@ fn a_dead_group_with_a_backlog_is_seen_and_its_age_is_exact() {
 
 #[test]
 fn markers_at_the_tail_and_idle_topics_are_no_lag() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     topic(&kafka, "tail", 1, "");
     topic(&kafka, "aborted", 1, "");
     topic(&kafka, "idle", 3, "");
@@ -239,7 +228,7 @@ fn markers_at_the_tail_and_idle_topics_are_no_lag() {
 
 #[test]
 fn figures_have_the_names_of_another_exporter_where_that_is_asked_for() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     topic(&kafka, "named", 3, "");
     client(&kafka, "produce", "named", "--count 30 --partitions 3");
     kafka.admin("commit --group named-group --topic named --partition 1 --offset 7");
@@ -274,7 +263,7 @@ fn figures_have_the_names_of_another_exporter_where_that_is_asked_for() {
 
 #[test]
 fn a_topic_created_again_and_one_overtaken_by_retention() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     // Kept for longer than its records are old, but not for ever: what is never trimmed overtakes nobody.
     topic(
         &kafka,
@@ -326,7 +315,7 @@ fn a_topic_created_again_and_one_overtaken_by_retention() {
 
 #[test]
 fn delivery_counts_what_was_committed_by_its_deadline() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     topic(&kafka, "delivered", 1, "");
     let spec = ThroughlineSpec::observer(&kafka.bootstrap(Listener::Plaintext));
     let spec = spec.set("observe.delivery_deadline_seconds", "3");
@@ -356,7 +345,7 @@ fn delivery_counts_what_was_committed_by_its_deadline() {
 
 #[test]
 fn a_live_group_that_moves_on_is_ok_and_a_simple_one_needs_no_members() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     topic(&kafka, "live", 2, "");
     let bootstrap = kafka.bootstrap(Listener::Plaintext);
     let start = |protocol: &str| -> Running {
@@ -398,7 +387,7 @@ fn a_live_group_that_moves_on_is_ok_and_a_simple_one_needs_no_members() {
 
 #[test]
 fn compaction_leaves_holes_that_are_no_records() {
-    let kafka = broker();
+    let kafka = Kafka::shared();
     let quick = "--config segment.ms=100 --config min.cleanable.dirty.ratio=0.01 \
                  --config max.compaction.lag.ms=100 --config delete.retention.ms=100";
     topic(&kafka, "compacted", 1, quick);
@@ -471,17 +460,14 @@ fn a_killed_broker_is_down_and_its_partitions_are_short_of_replicas() {
 
 /// A broker that wants to know who asks.
 fn guarded() -> Arc<Kafka> {
-    static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-    let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-    held.upgrade().unwrap_or_else(|| {
+    static BROKER: Shared = Shared::new();
+    BROKER.get(|| {
         let spec = KafkaSpec::new(Version::V4_4_0)
             .listener(Listener::SaslPlaintext)
             .listener(Listener::SaslTls)
             .user("bob", "bob-secret")
             .acls();
-        let kafka = Arc::new(Kafka::start(spec));
-        *held = Arc::downgrade(&kafka);
-        kafka
+        Kafka::start(spec)
     })
 }
 

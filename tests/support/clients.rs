@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::cache::{self, Jar};
+use super::jvm::{self, Classes};
+use super::kafka::{Kafka, Listener, Version};
 use super::process::Process;
 
 /// Everything a program does in one run ends within this.
@@ -338,19 +340,58 @@ fn java(version: &str, without: &[&str]) -> Command {
     .join("*");
     let mut files = cache::files(&sources("java").join("src"), &["java"]);
     files.retain(|file| !without.iter().any(|name| file.ends_with(name)));
-    let name = format!("client-java-{version}-{}", cache::digest(&files));
-    let classes = cache::artifact(&name, |directory| {
+    let name = format!("client-java-{version}-jar-{}", cache::digest(&files));
+    let program = cache::artifact(&name, |directory| {
+        let classes = directory.join("classes");
         let mut command = Command::new("javac");
-        command.args(["-nowarn", "-d"]).arg(directory);
+        command.args(["-nowarn", "-d"]).arg(&classes);
         cache::step(command.arg("-cp").arg(&libs).args(&files));
+        let mut command = Command::new("jar");
+        command.arg("cf").arg(directory.join("client.jar"));
+        cache::step(command.arg("-C").arg(&classes).arg("."));
     });
-    let mut command = Command::new("java");
-    // Several of these run at once on small machines: little memory, and no second compiler.
-    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-    command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
-    let path = format!("{}:{}", classes.display(), libs.display());
-    command.args(["-cp", &path, "Main"]);
-    command
+    let path = format!(
+        "{}:{}",
+        program.join("client.jar").display(),
+        libs.display()
+    );
+    let run = |classes: &Classes| {
+        // Several of these run at once on small machines.
+        let mut command = jvm::java(256, classes);
+        command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
+        command.args(["-cp", &path, "Main"]);
+        command
+    };
+    let classes = jvm::archived(&name, |kept| produce_once(version, &run, &kept));
+    run(&classes)
+}
+
+/// Produces, which is what loads the most classes, and keeps those.
+#[track_caller]
+fn produce_once(version: &str, run: &dyn Fn(&Classes) -> Command, kept: &Classes) {
+    let kafka = Kafka::single(Version::V4_4_0);
+    let bootstrap = kafka.bootstrap(Listener::Plaintext);
+    let to = ["--bootstrap", &bootstrap];
+    // Not over the cluster's own client: it waits for these classes.
+    let mut command = run(&Classes::Loaded);
+    let mut admin = Process::spawn("admin", command.arg("admin").args(to));
+    admin.write_line("create-topic --topic kept --partitions 1 --replication 1");
+    admin.close_stdin();
+    ended_well(version, admin);
+    let mut command = run(kept);
+    command.arg("produce").args(to);
+    command.args(["--topic", "kept", "--partitions", "1", "--count", "100"]);
+    ended_well(version, Process::spawn("produce", &mut command));
+}
+
+#[track_caller]
+fn ended_well(version: &str, mut process: Process) {
+    let status = process.wait(RUN_LIMIT);
+    let tail = process.tail();
+    assert!(
+        status.success(),
+        "kafka-clients {version}: {status}\n{tail}"
+    );
 }
 
 /// What the last of these files of a client's folder asks for; it may name the others.

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::cache::{self, Jar};
 use super::certificates::Certificates;
 use super::clients::{Client, Output, RUN_LIMIT, Running};
+use super::jvm::{self, Classes};
 use super::process::Process;
 use super::{ports, properties};
 
@@ -23,8 +24,8 @@ const ADMIN_LIMIT: Duration = Duration::from_secs(40);
 /// 16 bytes in base64 without padding, as brokers want it.
 pub(crate) const CLUSTER_ID: &str = "VGhyb3VnaGxpbmVUZXN0MQ";
 
-/// Quick start and little memory matter here, not speed.
-const JVM: [&str; 3] = ["-Xmx400m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+/// The heap of a broker.
+const HEAP_MIB: u32 = 400;
 
 const LOG4J2: &str = "status=error
 appender.out.type=Console
@@ -110,6 +111,17 @@ impl Version {
             ),
         });
         artifact.join("libs")
+    }
+
+    /// Where a broker's classes come from; ZooKeeper's time had other loggers, and few tests.
+    #[track_caller]
+    fn classes(self) -> Classes {
+        if self.has_zookeeper() {
+            return Classes::Loaded;
+        }
+        jvm::archived(&format!("kafka-{}", self.name()), |kept| {
+            Kafka::with(KafkaSpec::new(self), kept).stop(1);
+        })
     }
 }
 
@@ -258,16 +270,41 @@ pub(crate) struct Kafka {
     pub(crate) certificates: Option<Certificates>,
     nodes: Vec<Node>,
     libs: PathBuf,
+    classes: Classes,
     admin: Mutex<Option<Running>>,
     _zookeeper: Option<Process>,
     // Last, so that the brokers are gone before their files.
     directory: TempDir,
 }
 
+/// A cluster for tests that run at the same time: there while one of them holds it.
+pub(crate) struct Shared(Mutex<Weak<Kafka>>);
+
+impl Shared {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Weak::new()))
+    }
+
+    pub(crate) fn get(&self, start: impl FnOnce() -> Kafka) -> Arc<Kafka> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.upgrade().unwrap_or_else(|| {
+            let kafka = Arc::new(start());
+            *held = Arc::downgrade(&kafka);
+            kafka
+        })
+    }
+}
+
 impl Kafka {
     /// Starts a cluster and waits until every broker serves.
     #[track_caller]
     pub(crate) fn start(spec: KafkaSpec) -> Self {
+        let classes = spec.version.classes();
+        Self::with(spec, classes)
+    }
+
+    #[track_caller]
+    fn with(spec: KafkaSpec, classes: Classes) -> Self {
         let libs = spec.version.jars();
         let directory = TempDir::with_prefix("throughline-kafka-").expect("a temporary directory");
         let root = directory.path();
@@ -290,6 +327,7 @@ impl Kafka {
             certificates,
             nodes,
             libs,
+            classes,
             admin: Mutex::new(None),
             _zookeeper: zookeeper.map(|(process, _)| process),
             directory,
@@ -312,13 +350,8 @@ impl Kafka {
     /// One broker of the newest version for all tests of a file that run at the same time.
     #[track_caller]
     pub(crate) fn shared() -> Arc<Self> {
-        static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
-        let mut held = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
-        held.upgrade().unwrap_or_else(|| {
-            let kafka = Arc::new(Self::single(Version::V4_4_0));
-            *held = Arc::downgrade(&kafka);
-            kafka
-        })
+        static BROKER: Shared = Shared::new();
+        BROKER.get(|| Self::single(Version::V4_4_0))
     }
 
     /// A topic with one replica and these further arguments of `create-topic`.
@@ -471,7 +504,11 @@ impl Kafka {
             .nodes
             .iter()
             .map(|node| {
-                let mut command = self.java();
+                let classes = match &self.classes {
+                    Classes::Kept(_) => &Classes::Loaded,
+                    classes => classes,
+                };
+                let mut command = java(&self.libs, self.directory.path(), classes);
                 command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]);
                 command.arg(node.directory.join("node.properties"));
                 if self
@@ -499,7 +536,7 @@ impl Kafka {
     #[track_caller]
     fn launch(&mut self, id: u32) {
         let index = self.index(id);
-        let mut command = self.java();
+        let mut command = java(&self.libs, self.directory.path(), &self.classes);
         let node = &mut self.nodes[index];
         command
             .arg("kafka.Kafka")
@@ -520,10 +557,6 @@ impl Kafka {
             lines.iter().any(said).then_some(())
         });
     }
-
-    fn java(&self) -> Command {
-        java(&self.libs, self.directory.path())
-    }
 }
 
 /// Starts the Java client of the newest version; `more` is split at blanks.
@@ -543,9 +576,8 @@ pub(crate) fn run(bootstrap: &str, command: &str, topic: &str, more: &str) -> Ou
     output
 }
 
-fn java(libs: &Path, root: &Path) -> Command {
-    let mut command = Command::new("java");
-    command.args(JVM);
+fn java(libs: &Path, root: &Path, classes: &Classes) -> Command {
+    let mut command = jvm::java(HEAP_MIB, classes);
     for (property, file) in [
         ("log4j2.configurationFile", "log4j2.properties"),
         ("log4j.configuration", "log4j.properties"),
@@ -586,7 +618,7 @@ fn start_zookeeper(libs: &Path, root: &Path) -> (Process, u16) {
             data.display()
         ),
     );
-    let mut command = java(libs, root);
+    let mut command = java(libs, root, &Classes::Loaded);
     command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
     command.arg(config);
     let process = Process::spawn_logged("zookeeper", &mut command, &root.join("zookeeper.log"));

@@ -21,6 +21,7 @@ pub(crate) mod collector;
 pub(crate) mod deadline;
 pub(crate) mod instrumented;
 pub(crate) mod jaeger;
+pub(crate) mod jvm;
 pub(crate) mod kafka;
 pub(crate) mod metrics;
 pub(crate) mod ports;

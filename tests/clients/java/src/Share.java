@@ -48,7 +48,7 @@ final class Share implements Main.Command {
                 }
                 if (!records.isEmpty()) {
                     if (keep > 0) {
-                        Thread.sleep(keep);
+                        Pause.milliseconds(keep);
                     }
                     long late = keep > 0 ? records.count() : 0;
                     keep = 0;
@@ -58,7 +58,7 @@ final class Share implements Main.Command {
                     settled -= late;
                 }
             }
-        } catch (RuntimeException | InterruptedException error) {
+        } catch (RuntimeException error) {
             Out.error("share", error);
         }
         Out.line("done", "records", settled);
