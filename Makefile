@@ -14,12 +14,12 @@ help:
 ## demo        build and run the order pipeline on an embedded cluster (DEMO_ARGS="--duration 30s" to stop by itself)
 demo:
 	@scripts/tools.sh build
-	$(CARGO) run --release --quiet -- demo $(DEMO_ARGS)
+	$(CARGO) run --profile quick --quiet -- demo $(DEMO_ARGS)
 
 ## test        all tests, real Kafka brokers and real clients included; installs what is missing
 test:
 	@scripts/tools.sh build brokers clients
-	$(CARGO) test --no-fail-fast
+	@scripts/test.sh
 
 ## check       formatting, lints, documentation
 check:
@@ -40,17 +40,17 @@ bench:
 ## fuzz        byte mutation of captured traffic in both directions (FUZZ_CASES=1000000)
 fuzz:
 	@scripts/tools.sh build
-	THROUGHLINE_FUZZ_CASES=$(FUZZ_CASES) $(CARGO) test --profile fuzz --test wire_mutation --test proxy_mutation -- --nocapture
+	THROUGHLINE_FUZZ_CASES=$(FUZZ_CASES) $(CARGO) test --profile quick --test wire_mutation --test proxy_mutation -- --nocapture
 
 ## acceptance  what takes long: fuzz, licences, a minute of demo, every test again on optimized code, traces in a real Jaeger, an observer over 10,000 partitions, half an hour in which nothing may be raised (HEALTHY_SECONDS=1800); before an issue is resolved
 acceptance: fuzz
 	@scripts/tools.sh brokers clients
 	scripts/deny.sh
 	$(MAKE) demo DEMO_ARGS="--duration 60s"
-	THROUGHLINE_FILTER_IDS=10000000 THROUGHLINE_TREE_EVENTS=1000 $(CARGO) test --profile fuzz --no-fail-fast
-	$(CARGO) test --profile fuzz --test real_jaeger -- --ignored
-	$(CARGO) test --profile fuzz --test real_observer -- --ignored --nocapture
-	THROUGHLINE_HEALTHY_SECONDS=$(HEALTHY_SECONDS) $(CARGO) test --profile fuzz --test real_healthy -- --nocapture
+	THROUGHLINE_FILTER_IDS=10000000 THROUGHLINE_TREE_EVENTS=1000 scripts/test.sh --profile quick
+	$(CARGO) test --profile quick --test real_jaeger -- --ignored
+	$(CARGO) test --profile quick --test real_observer -- --ignored --nocapture
+	THROUGHLINE_HEALTHY_SECONDS=$(HEALTHY_SECONDS) $(CARGO) test --profile quick --test real_healthy -- --nocapture
 
 ## tools       install what the other targets need, without running them
 tools:
