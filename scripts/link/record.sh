@@ -13,13 +13,19 @@ for bootstrap in "$@"; do
     timeout -s TERM 12 valgrind --tool=callgrind --demangle=no --callgrind-out-file="$work/$bootstrap.out" \
         "$binary" run --mode observe --bootstrap "$bootstrap" --listen 127.0.0.1:0 --admin 127.0.0.1:0 >"$work/log" 2>&1 || true
 done
-# Legacy mangling ends in a hash of its own for every build: any will do.
 sed -nE "s/^c?fn=\([0-9]+\) //p" "$work"/*.out | sed -E "s/'[0-9]+\$//" | sort -u >"$work/ran"
-nm --defined-only "$binary" | awk '$2 ~ /^[tTwW]$/ {print $1, $3}' | sort >"$work/symbols"
-# All names of an address that ran: identical functions are one.
-awk 'NR == FNR {ran[$1] = 1; next} ($2 in ran) {at[$1] = 1} {line[FNR] = $0; n = FNR}
-     END {for (i = 1; i <= n; i++) {split(line[i], f, " "); if (f[1] in at) print f[2]}}' "$work/ran" "$work/symbols" |
-    grep -E '^_ZN' | sed -E 's/17h[0-9a-f]{16}E.*$/17h*/' | sort -u >"$work/names"
+nm -S -t d --defined-only "$binary" | awk 'NF == 4 && $3 ~ /^[tTwW]$/ {print $1, $4, $2}' | sort >"$work/symbols"
+# All names of an address that ran: identical functions are one. Legacy mangling ends in a hash, which most changes elsewhere leave
+# alone and a new compiler does not: any hash will do, but where that would drag in more than twice of what ran (a generic function).
+awk 'function base(name) {sub(/17h[0-9a-f]+E.*$/, "17h", name); return name}
+     NR == FNR {ran[$1] = 1; next} ($2 in ran) {at[$1] = 1} {address[FNR] = $1; name[FNR] = $2; size[FNR] = $3 + 0; n = FNR}
+     END {
+         for (i = 1; i <= n; i++) {all[base(name[i])] += size[i]; if (address[i] in at) used[base(name[i])] += size[i]}
+         for (i = 1; i <= n; i++) if (address[i] in at) {
+             of = base(name[i])
+             if (all[of] > 2 * used[of] + 512) {sub(/E[^E]*$/, "E*", name[i]); print name[i]} else print of "*"
+         }
+     }' "$work/ran" "$work/symbols" | grep -E '^_ZN.*17h' | sort -u >"$work/names"
 {
     echo '/* What an idle sidecar has run, side by side in memory. Made by scripts/link/record.sh. */'
     echo 'SECTIONS'
