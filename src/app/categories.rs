@@ -3,6 +3,8 @@
 //! The table of the configuration comes first, then this one; the first pattern that matches counts. Messages are never looked
 //! at: they hold what the record held. Must not guess: what no pattern names is unknown.
 
+use std::sync::OnceLock;
+
 use regex::Regex;
 
 use crate::event::Category;
@@ -28,28 +30,29 @@ const TABLE: [(&str, Category); 5] = [
     ),
 ];
 
-/// Patterns in the order they are tried.
-#[derive(Debug)]
-pub(crate) struct Categories(Vec<(Regex, Category)>);
-
-impl Default for Categories {
-    fn default() -> Self {
-        Self::new(Vec::new())
-    }
+/// [`TABLE`], compiled when the first class is seen: most sidecars never see one, and compiling takes more memory than the rest of a start.
+fn own() -> &'static [(Regex, Category)] {
+    static OWN: OnceLock<Vec<(Regex, Category)>> = OnceLock::new();
+    OWN.get_or_init(|| {
+        let all = TABLE.iter();
+        all.filter_map(|(pattern, category)| Some((Regex::new(pattern).ok()?, *category)))
+            .collect()
+    })
 }
+
+/// Patterns that are tried before our own.
+#[derive(Debug, Default)]
+pub(crate) struct Categories(Vec<(Regex, Category)>);
 
 impl Categories {
     /// These before our own.
     pub(crate) fn new(first: Vec<(Regex, Category)>) -> Self {
-        let own = TABLE.iter();
-        let own =
-            own.filter_map(|(pattern, category)| Some((Regex::new(pattern).ok()?, *category)));
-        Self(first.into_iter().chain(own).collect())
+        Self(first)
     }
 
     /// Of an exception class.
     pub(crate) fn of(&self, class: &str) -> Category {
-        let mut all = self.0.iter();
+        let mut all = self.0.iter().chain(own());
         let found = all.find(|(pattern, _)| pattern.is_match(class));
         found.map_or(Category::Unknown, |(_, category)| *category)
     }
@@ -62,7 +65,7 @@ mod tests {
     #[test]
     fn classes_as_frameworks_throw_them_fall_into_their_kind() {
         let categories = Categories::default();
-        assert_eq!(categories.0.len(), TABLE.len(), "every pattern compiles");
+        assert_eq!(own().len(), TABLE.len(), "every pattern compiles");
         for (class, kind) in [
             ("java.net.SocketTimeoutException", Category::Transient),
             ("java.net.ConnectException", Category::Transient),
