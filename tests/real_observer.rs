@@ -738,10 +738,12 @@ fn fifty_thousand_positions_are_looked_at_in_time() {
         );
     }
     let mut times = Vec::new();
+    let (began, before) = (tokio::time::Instant::now(), kafka.cpu_seconds());
     for _ in 0..4 {
         let metrics = looks(&seen, 1.0);
         times.push(value(&metrics, "throughline_observer_cycle_seconds", &[]).expect("a time"));
     }
+    let looking = (kafka.cpu_seconds() - before) / began.elapsed().as_secs_f64();
     let metrics = seen.metrics();
     let memory = value(&metrics, "process_resident_memory_bytes", &[]).expect("memory");
     let bound = [
@@ -751,10 +753,16 @@ fn fifty_thousand_positions_are_looked_at_in_time() {
     ];
     let exact = value(&metrics, BOUND, &bound).expect("a bound");
     let said = seen.get("/readyz?verbose").body;
+    seen.terminate();
+    // The same broker with nobody who asks, for as long as a look may take.
+    let (alone, before) = (tokio::time::Instant::now(), kafka.cpu_seconds());
+    poll_until("a quiet cycle", Duration::from_secs(60), || {
+        (alone.elapsed() > Duration::from_secs(20)).then_some(())
+    });
+    let quiet = (kafka.cpu_seconds() - before) / alone.elapsed().as_secs_f64();
     eprintln!(
-        "looks {times:?} s, resident {:.1} MB, age {exact}\n{said}",
+        "looks {times:?} s, resident {:.1} MB, age {exact}, broker {looking:.3} cores, alone {quiet:.3}\n{said}",
         memory / 1e6
     );
     assert!(times.iter().all(|took| *took < 15.0), "{times:?}");
-    seen.terminate();
 }

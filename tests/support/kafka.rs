@@ -395,6 +395,21 @@ impl Kafka {
         }
     }
 
+    /// Processor time that the running brokers have used so far, in seconds (`/proc/PID/stat`: utime and stime, in hundredths).
+    #[track_caller]
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let running = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        let ticks = running.map(|process| {
+            let path = format!("/proc/{}/stat", process.id());
+            let text = std::fs::read_to_string(path).expect("a running broker");
+            let (_, behind) = text.rsplit_once(')').expect("the name of the program");
+            let fields = behind.split_whitespace().skip(11).take(2);
+            let ticks = fields.map(|field| field.parse::<u32>().expect("a number"));
+            ticks.map(f64::from).sum::<f64>()
+        });
+        ticks.sum::<f64>() / 100.0
+    }
+
     pub(crate) fn node_ids(&self) -> Vec<u32> {
         self.nodes.iter().map(|node| node.id).collect()
     }
