@@ -93,7 +93,6 @@ async fn laid(
         };
         return match told.topic.clone() {
             Ok(layout) => Ok((lane, told, layout)),
-            // UNKNOWN_TOPIC_OR_PARTITION.
             Err(UNKNOWN_TOPIC) => Err("there is no such topic: create it".to_owned()),
             Err(code) => Err(error_name(code).to_owned()),
         };
