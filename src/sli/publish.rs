@@ -62,8 +62,16 @@ impl ProducerKey {
 #[derive(Debug)]
 struct Remembered {
     epoch: i16,
-    judged: VecDeque<i32>,
+    judged: VecDeque<Judged>,
     touched: Instant,
+}
+
+/// A batch that has counted.
+#[derive(Debug)]
+struct Judged {
+    base_sequence: i32,
+    /// The broker has it.
+    is_there: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -136,7 +144,15 @@ impl Publishes {
         out: &mut Out<'_>,
     ) -> bool {
         let key = ProducerKey::of(part, sequence);
-        if self.known(&key, sequence, out) {
+        if let Some(judged) = self.known(&key, sequence, out) {
+            if !reached(&outcome) {
+                return false;
+            }
+            if !judged.is_there {
+                judged.is_there = true;
+                published(part, out);
+                return true;
+            }
             // What the broker had, it absorbs.
             let nobody = (out.empty(), Arc::clone(&part.topic), part.partition);
             let first = part.sent_to().base_offset;
@@ -147,7 +163,7 @@ impl Publishes {
         let series = out.publish(&part.topic);
         if reached(&outcome) {
             self.resolve(&key, sequence, part.records);
-            self.remember(key, sequence, out.now.mono);
+            self.remember(key, sequence, true, out.now.mono);
             out.judge(&series, part.records, 0);
             published(part, out);
             return true;
@@ -157,7 +173,7 @@ impl Publishes {
                 if !comes_again(&failure, part.records) {
                     self.pending
                         .remove(&(key.clone(), sequence.epoch, sequence.base_sequence));
-                    self.remember(key, sequence, out.now.mono);
+                    self.remember(key, sequence, false, out.now.mono);
                     out.judge(&series, 0, part.records);
                     return false;
                 }
@@ -169,11 +185,14 @@ impl Publishes {
         false
     }
 
-    /// Whether this batch was judged before. Notices a new epoch: what waits under the old one cannot be recognised any more.
-    fn known(&mut self, key: &ProducerKey, sequence: ProducerSequence, out: &mut Out<'_>) -> bool {
-        let Some(remembered) = self.producers.get_mut(key) else {
-            return false;
-        };
+    /// This batch, where it was judged before. Notices a new epoch: what waits under the old one cannot be recognised any more.
+    fn known(
+        &mut self,
+        key: &ProducerKey,
+        sequence: ProducerSequence,
+        out: &mut Out<'_>,
+    ) -> Option<&mut Judged> {
+        let remembered = self.producers.get_mut(key)?;
         remembered.touched = out.now.mono;
         if sequence.epoch > remembered.epoch {
             remembered.epoch = sequence.epoch;
@@ -185,9 +204,12 @@ impl Publishes {
                 let series = out.publish(&key.topic);
                 out.unknown(&series, Reason::EpochBump, pending.records);
             }
-            return false;
+            return None;
         }
-        sequence.epoch == remembered.epoch && remembered.judged.contains(&sequence.base_sequence)
+        let mut judged = remembered.judged.iter_mut();
+        judged.find(|batch| {
+            sequence.epoch == remembered.epoch && batch.base_sequence == sequence.base_sequence
+        })
     }
 
     fn resolve(&mut self, key: &ProducerKey, sequence: ProducerSequence, records: u64) {
@@ -211,14 +233,23 @@ impl Publishes {
         }
     }
 
-    fn remember(&mut self, key: ProducerKey, sequence: ProducerSequence, now: Instant) {
+    fn remember(
+        &mut self,
+        key: ProducerKey,
+        sequence: ProducerSequence,
+        is_there: bool,
+        now: Instant,
+    ) {
         if let Some(remembered) = self.slot(key, sequence.epoch, now)
             && remembered.epoch == sequence.epoch
         {
             if remembered.judged.len() >= MAX_REMEMBERED {
                 remembered.judged.pop_front();
             }
-            remembered.judged.push_back(sequence.base_sequence);
+            remembered.judged.push_back(Judged {
+                base_sequence: sequence.base_sequence,
+                is_there,
+            });
         }
     }
 

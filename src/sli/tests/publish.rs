@@ -226,6 +226,36 @@ fn a_retry_that_never_comes_is_bad_after_a_refusal_and_unknown_after_a_lost_answ
 }
 
 #[test]
+fn only_what_the_broker_had_already_is_a_duplicate_of_its_producer() {
+    let mut script = Script::new();
+    let id = || sequence(0, 10);
+    let retries = |script: &Script| {
+        script
+            .out
+            .duplicates
+            .get("producer_retry")
+            .copied()
+            .unwrap_or(0)
+    };
+    script.publish(
+        0,
+        vec![sent(5, id(), refused("TOPIC_AUTHORIZATION_FAILED", false))],
+    );
+    script.publish(
+        10,
+        vec![sent(5, id(), refused("TOPIC_AUTHORIZATION_FAILED", false))],
+    );
+    assert_eq!(script.out.published.get("t"), None);
+    script.publish(20, vec![sent(5, id(), OK)]);
+    assert_eq!(retries(&script), 0, "the broker had none of it");
+    assert_eq!(script.out.published.get("t"), Some(&5));
+    assert_eq!(script.out.pair("publish", "t", "", ""), Some((0, 5)));
+    script.publish(30, vec![sent(5, id(), OK)]);
+    assert_eq!(retries(&script), 5);
+    assert_eq!(script.out.published.get("t"), Some(&5));
+}
+
+#[test]
 fn more_waiting_batches_than_remembered_are_unknown() {
     let mut script = Script::new();
     let over = i32::try_from(MAX_PENDING).unwrap() + 2;
