@@ -14,7 +14,12 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use bytes::{Bytes, BytesMut};
 use fake::{encode, line::*, request, response};
 use kafka_protocol::{
-    messages::{FetchRequest, FetchResponse, fetch_request, fetch_response},
+    messages::{
+        FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ShareFetchRequest,
+        ShareFetchResponse, fetch_request, fetch_response, metadata_response, share_fetch_request,
+        share_fetch_response,
+    },
+    protocol::StrBytes,
     records::Record,
 };
 use throughline::{
@@ -24,6 +29,11 @@ use throughline::{
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 const FETCH_VERSION: i16 = 11;
+/// With topic ids.
+const METADATA_VERSION: i16 = 12;
+const METADATA: i16 = 3;
+const SHARE_FETCH_VERSION: i16 = 1;
+const SHARE_FETCH: i16 = 78;
 
 /// A program: one connection that sends, one that reads.
 struct Program {
@@ -77,8 +87,6 @@ impl Program {
 
     /// The broker gives the program a batch of `topic`-0 that begins at `offset`.
     async fn is_given(&mut self, topic: &str, offset: i64, batch: &[u8]) {
-        static NEXT: AtomicI32 = AtomicI32::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut partition = fetch_request::FetchPartition::default();
         partition.partition_max_bytes = 1 << 20;
         partition.fetch_offset = offset;
@@ -87,16 +95,7 @@ impl Program {
         wanted.partitions.push(partition);
         let mut body = FetchRequest::default();
         body.topics.push(wanted);
-        let frame = request(
-            1,
-            FETCH_VERSION,
-            id,
-            "app",
-            1,
-            &encode(&body, FETCH_VERSION),
-        );
-        self.client.write_all(&frame).await.unwrap();
-        read_frame(&mut self.broker).await;
+        let asked = encode(&body, FETCH_VERSION);
         let mut batch = batch.to_vec();
         batch[..8].copy_from_slice(&offset.to_be_bytes());
         let mut part = fetch_response::PartitionData::default();
@@ -108,10 +107,67 @@ impl Program {
         given.partitions.push(part);
         let mut body = FetchResponse::default();
         body.responses.push(given);
-        let frame = response(id, false, &encode(&body, FETCH_VERSION));
+        let answer = encode(&body, FETCH_VERSION);
+        let seen = self
+            .exchange((1, FETCH_VERSION, false), &asked, &answer)
+            .await;
+        assert_eq!(seen, answer, "a delivery is not changed");
+    }
+
+    /// The broker gives a member of a share group a batch of `topic`-0, of which it is to have the records between two offsets.
+    async fn acquires(&mut self, topic: &str, (first, last): (i64, i64), batch: &[u8]) {
+        let id = uuid::Uuid::from_u128(7);
+        let mut known = metadata_response::MetadataResponseTopic::default();
+        known.name = Some(name(topic));
+        known.topic_id = id;
+        let mut metadata = MetadataResponse::default();
+        metadata.topics.push(known);
+        let asked = encode(&MetadataRequest::default(), METADATA_VERSION);
+        let answer = encode(&metadata, METADATA_VERSION);
+        self.exchange((METADATA, METADATA_VERSION, true), &asked, &answer)
+            .await;
+        let mut wanted = share_fetch_request::FetchTopic::default();
+        wanted.topic_id = id;
+        wanted.partitions.push(Default::default());
+        let mut body = ShareFetchRequest::default();
+        body.group_id = Some(StrBytes::from_static_str("billing").into());
+        body.member_id = Some(StrBytes::from_static_str("one"));
+        body.topics.push(wanted);
+        let asked = encode(&body, SHARE_FETCH_VERSION);
+        let mut acquired = share_fetch_response::AcquiredRecords::default();
+        (acquired.first_offset, acquired.last_offset) = (first, last);
+        acquired.delivery_count = 1;
+        let mut part = share_fetch_response::PartitionData::default();
+        part.records = Some(Bytes::copy_from_slice(batch));
+        part.acquired_records.push(acquired);
+        let mut given = share_fetch_response::ShareFetchableTopicResponse::default();
+        given.topic_id = id;
+        given.partitions.push(part);
+        let mut body = ShareFetchResponse::default();
+        body.responses.push(given);
+        let answer = encode(&body, SHARE_FETCH_VERSION);
+        let api = (SHARE_FETCH, SHARE_FETCH_VERSION, true);
+        let seen = self.exchange(api, &asked, &answer).await;
+        assert_eq!(seen, answer, "a delivery is not changed");
+    }
+
+    /// One request and its answer on the connection that reads; what the program sees, without its header.
+    async fn exchange(
+        &mut self,
+        (api, version, flexible): (i16, i16, bool),
+        asked: &[u8],
+        answer: &[u8],
+    ) -> Vec<u8> {
+        static NEXT: AtomicI32 = AtomicI32::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let header_version = 1 + i16::from(flexible);
+        let frame = request(api, version, id, "app", header_version, asked);
+        self.client.write_all(&frame).await.unwrap();
+        read_frame(&mut self.broker).await;
+        let frame = response(id, flexible, answer);
         self.broker.write_all(&frame).await.unwrap();
         let seen = read_frame(&mut self.client).await;
-        assert_eq!(seen, frame[4..], "a delivery is not changed");
+        seen[frame.len() - 4 - answer.len()..].to_vec()
     }
 
     /// The program sends a batch; what the broker gets of it.
@@ -294,4 +350,20 @@ async fn a_traced_program_keeps_its_context_and_gains_the_correlation_id() {
         header(seen, "correlation-id"),
         order.is.trace_id.to_string()
     );
+}
+
+#[tokio::test]
+async fn a_record_of_a_batch_that_another_member_of_the_share_group_got_is_no_parent() {
+    let mut program = Program::new().await;
+    let keys = ["order-1", "order-2", "order-3"];
+    let raw = program
+        .sends("orders", batch(&keys.map(|key| record(key, 10))))
+        .await;
+    let orders: Vec<_> = decoded(&raw).iter().map(Context::of).collect();
+    program.acquires("orders", (1, 1), &raw).await;
+    for (number, key) in keys.into_iter().enumerate() {
+        let (payment, _) = program.sends_one("payments", record(key, 10)).await;
+        let parent = (number == 1).then(|| orders[1].is.span_id);
+        assert_eq!(payment.sent.parent, parent, "{key}");
+    }
 }

@@ -350,12 +350,7 @@ impl DeliveredPart {
     /// Whether the application is given the record at an offset of its batches: of a share group only what was acquired.
     #[must_use]
     pub fn gives(&self, offset: i64) -> bool {
-        if self.acquired.is_empty() {
-            return true;
-        }
-        let behind = self.acquired.partition_point(|run| run.first <= offset);
-        let run = behind.checked_sub(1).and_then(|at| self.acquired.get(at));
-        run.is_some_and(|run| offset <= run.last)
+        self.acquired.is_empty() || Acquired::cover(&self.acquired, offset)
     }
 }
 
@@ -368,6 +363,16 @@ pub struct Acquired {
     pub last: i64,
     /// How often the group was given them, this time included.
     pub deliveries: u32,
+}
+
+impl Acquired {
+    /// Whether one of the runs, in order of their first offsets, holds an offset.
+    #[must_use]
+    pub fn cover(runs: &[Self], offset: i64) -> bool {
+        let behind = runs.partition_point(|run| run.first <= offset);
+        let run = behind.checked_sub(1).and_then(|at| runs.get(at));
+        run.is_some_and(|run| offset <= run.last)
+    }
 }
 
 /// What a member of a share group says of records it was given.

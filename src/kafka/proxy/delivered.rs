@@ -45,6 +45,16 @@ struct HeldBatch {
     captured: Option<(Reservation, bool)>,
 }
 
+/// A batch whose records are indexed at the end of its partition.
+#[derive(Debug)]
+struct WaitingBatch {
+    /// Which of the partition's batches.
+    number: usize,
+    bytes: Bytes,
+    /// Held until the batch is indexed.
+    _room: Reservation,
+}
+
 /// Collects what a response delivers.
 #[derive(Debug)]
 pub(crate) struct DeliveredSink<'a> {
@@ -69,6 +79,8 @@ pub(crate) struct DeliveredSink<'a> {
     aborting: BTreeMap<i64, i64>,
     /// The batch at hand, where it is wanted.
     held: Option<HeldBatch>,
+    /// Batches of the current partition that are indexed once it is known which of their records the member was given: share groups.
+    waiting: Vec<WaitingBatch>,
     /// What became of the acknowledgements in the request.
     pub(crate) acknowledged: ByPartition<i16>,
 }
@@ -98,6 +110,7 @@ impl<'a> DeliveredSink<'a> {
             next_aborted: 0,
             aborting: BTreeMap::new(),
             held: None,
+            waiting: Vec::new(),
             acknowledged: ByPartition::default(),
         }
     }
@@ -192,19 +205,22 @@ impl<'a> DeliveredSink<'a> {
         room
     }
 
-    fn index(&mut self, bytes: &[u8]) {
+    /// Indexes the records that the application is given of a batch of the current partition.
+    fn index(&mut self, number: usize, bytes: &[u8]) {
         let (shared, at) = (self.shared, self.at);
         let Some(part) = self.parts.last_mut() else {
             return;
         };
-        let last = part.batches.last();
-        let codec = last.map(|batch| batch.codec);
+        let Some(fact) = part.batches.get(number) else {
+            return;
+        };
         let batch = DeliveredBatch {
             topic: &part.topic,
             partition: part.partition,
             asked: part.asked,
-            packed: codec.is_some_and(|codec| codec != Codec::None),
-            records: last.map_or(0, |batch| u64::from(batch.delivered)),
+            acquired: self.share.then_some(part.acquired.as_slice()),
+            packed: fact.codec != Codec::None,
+            records: u64::from(fact.delivered),
             bytes,
         };
         let found = Found {
@@ -220,13 +236,6 @@ impl<'a> DeliveredSink<'a> {
     fn count_acquired(&mut self) {
         let Some(part) = self.part() else { return };
         part.acquired.sort_unstable_by_key(|run| run.first);
-        let mut traced = std::mem::take(&mut part.traced);
-        let unrecorded = part.unrecorded.take();
-        if !part.acquired.is_empty() {
-            traced.retain(|record| part.gives(record.offset));
-            part.traced = traced;
-            part.unrecorded = unrecorded.filter(|record| part.gives(record.offset));
-        }
         for batch in &mut part.batches {
             let overlap: i64 = part
                 .acquired
@@ -242,6 +251,13 @@ impl<'a> DeliveredSink<'a> {
             batch.delivered = batch
                 .delivered
                 .min(u32::try_from(overlap).unwrap_or(u32::MAX));
+        }
+        for WaitingBatch { number, bytes, .. } in std::mem::take(&mut self.waiting) {
+            let given =
+                |part: &DeliveredPart| part.batches.get(number).is_some_and(|b| b.delivered > 0);
+            if self.part().is_some_and(|part| given(part)) {
+                self.index(number, &bytes);
+            }
         }
     }
 }
@@ -263,6 +279,7 @@ impl Sink for DeliveredSink<'_> {
 
     fn partition(&mut self, head: PartitionHead) {
         self.open = false;
+        self.waiting.clear();
         self.aborted.clear();
         self.next_aborted = 0;
         self.aborting.clear();
@@ -371,15 +388,31 @@ impl Sink for DeliveredSink<'_> {
         let Some(held) = self.held.take() else {
             return;
         };
-        if let Some(room) = held.indexed {
-            self.index(&held.bytes);
-            drop(room);
+        let HeldBatch {
+            bytes,
+            indexed,
+            captured,
+        } = held;
+        let Some(number) = self.part().and_then(|p| p.batches.len().checked_sub(1)) else {
+            return;
+        };
+        let bytes = Bytes::from(bytes);
+        if let Some(room) = indexed {
+            if self.share {
+                self.waiting.push(WaitingBatch {
+                    number,
+                    bytes: bytes.clone(),
+                    _room: room,
+                });
+            } else {
+                self.index(number, &bytes);
+            }
         }
-        if let Some((reservation, examined)) = held.captured
+        if let Some((reservation, examined)) = captured
             && let Some(batch) = self.part().and_then(|p| p.batches.last_mut())
         {
             batch.captured = Some(CapturedBatch {
-                bytes: Bytes::from(held.bytes),
+                bytes,
                 reservation,
                 examined,
                 edited: false,

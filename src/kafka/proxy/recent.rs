@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{settings::LineageSettings, shared::Shared};
 use crate::{
-    event::{Candidates, Name, Stamp, Traced},
+    event::{Acquired, Candidates, Name, Stamp, Traced},
     kafka::wire::record::{Record, Records},
     lineage::{BusinessIds, Delivered, Deliveries, Parent, Produced, Target},
     propagation::{
@@ -57,7 +57,19 @@ pub(crate) struct DeliveredBatch<'b> {
     /// Its records are compressed.
     pub(crate) packed: bool,
     pub(crate) records: u64,
+    /// Share groups: what the member was given of it, by first offset. `None`: everything.
+    pub(crate) acquired: Option<&'b [Acquired]>,
     pub(crate) bytes: &'b [u8],
+}
+
+impl DeliveredBatch<'_> {
+    /// Whether the application is given the record at an offset.
+    fn gives(&self, offset: i64) -> bool {
+        self.asked.is_none_or(|asked| offset >= asked)
+            && self
+                .acquired
+                .is_none_or(|runs| Acquired::cover(runs, offset))
+    }
 }
 
 /// What is reported of delivered records.
@@ -169,7 +181,7 @@ impl Recent {
                 return false;
             }
             let offset = base.saturating_add(i64::from(record.offset_delta));
-            if batch.asked.is_some_and(|asked| offset < asked) {
+            if !batch.gives(offset) {
                 continue;
             }
             let carried = carried(&record, &self.names);
