@@ -4,9 +4,11 @@
 //! indicators. Modules stand here in dependency order: each uses only those above it (`tests/architecture.rs` holds the
 //! exact table, which `ARCHITECTURE.md` prints).
 
+pub mod http;
 pub mod propagation;
 pub mod redaction;
 pub mod schema;
+pub mod slo;
 pub mod trace;
 
 pub mod event;

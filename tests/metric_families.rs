@@ -25,6 +25,14 @@ const MOVED: &[(&str, &str, &[&str])] = &[
         &["throughline_series_capped_total"],
     ),
     (
+        "src/pipeline/tests.rs",
+        "a_topic_has_the_first_owner_that_matches_and_an_unowned_one_has_none",
+        &[
+            "throughline_topic_expected_traffic_seconds",
+            "throughline_topic_owner_info",
+        ],
+    ),
+    (
         "src/app/observe/canary/shown.rs",
         "what_became_of_records_and_commits_is_told_by_its_own_family",
         &[

@@ -17,6 +17,7 @@ mod schemas;
 mod settings;
 mod showing;
 mod sidecar;
+mod slo;
 mod telling;
 mod trace;
 mod watch;
@@ -79,6 +80,11 @@ fn dispatch(words: &[OsString], streams: &mut Streams<'_>) -> io::Result<u8> {
                 Ok(if all { 0 } else { FAILED })
             }
         },
+        Request::Generate(wanted) => match Config::load(&wanted.sources) {
+            Err(faults) => cli::report(&faults, streams).map(|()| USAGE_ERROR),
+            Ok(config) => slo::generate(&config, &wanted, streams),
+        },
+        Request::Status(wanted) => telemetry()?.block_on(slo::status(&wanted, streams)),
         Request::Trace(wanted) => match Config::load(&wanted.sources) {
             Err(faults) => cli::report(&faults, streams).map(|()| USAGE_ERROR),
             Ok(config) => telemetry()?.block_on(trace::trace(&config, &wanted, streams)),

@@ -499,8 +499,30 @@ pub(crate) fn pipeline(config: &Config) -> pipeline::Settings {
         },
         partitions: config.metrics.partitions,
         names: config.names.iter().map(fold).collect(),
+        ownership: ownership(config),
         refusable: refusable().collect(),
         mechanisms: MECHANISMS.to_vec(),
         ..pipeline::Settings::default()
+    }
+}
+
+fn ownership(config: &Config) -> pipeline::Ownership {
+    let owner = |owner: &config::OwnerConfig| pipeline::Owner {
+        pattern: owner.pattern.regex().clone(),
+        team: owner.team.as_str().into(),
+        tier: owner.tier.as_str().into(),
+        tenant: owner.tenant.as_str().into(),
+    };
+    let expected = config.expected_traffic.iter();
+    pipeline::Ownership {
+        owners: config.owners.iter().map(owner).collect(),
+        expected: expected
+            .map(|declared| {
+                (
+                    declared.topic.as_str().into(),
+                    declared.within.as_secs_f64(),
+                )
+            })
+            .collect(),
     }
 }

@@ -8,7 +8,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser};
 
-use super::{COLOR, TraceFormat, text};
+use super::{COLOR, RuleFormat, RulePart, TraceFormat, text};
 use crate::config::{HostPort, ListenAddress, Override, Pattern, Sources, otlp_endpoint};
 
 #[derive(Debug, Parser)]
@@ -40,6 +40,9 @@ pub(super) enum Subcommand {
     /// Follow one event through topics, from Kafka alone
     #[command(after_help = text::TRACE_EXAMPLES)]
     Trace(TraceArguments),
+    /// Rules for Prometheus from objectives, and whether error budgets burn
+    #[command(subcommand, after_help = text::SLO_EXAMPLES)]
+    Slo(SloCommand),
     /// Show an order pipeline with sidecars on this machine
     #[command(after_help = text::DEMO_EXAMPLES)]
     Demo(DemoArguments),
@@ -70,6 +73,71 @@ pub(super) struct CheckArguments {
     /// Check the configuration alone, which then may lack kafka.bootstrap; dial nothing
     #[arg(long)]
     pub(super) offline: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum SloCommand {
+    /// Write recording rules and alerts for the configuration's objectives to stdout
+    #[command(after_help = text::GENERATE_EXAMPLES)]
+    Generate(GenerateArguments),
+    /// Ask Prometheus how fast error budgets burn
+    #[command(after_help = text::STATUS_EXAMPLES)]
+    Status(StatusArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateArguments {
+    /// A rule file of Prometheus, or a PrometheusRule for its operator
+    #[arg(long, value_enum, default_value_t = RuleFormat::Prometheus)]
+    pub(super) format: RuleFormat,
+    /// One part alone [default: both]
+    #[arg(long, value_enum)]
+    pub(super) only: Option<RulePart>,
+    /// Where the runbooks are, before /<alert>.md
+    #[arg(long, value_name = "URL", default_value = RUNBOOKS, value_parser = base_url)]
+    pub(super) runbooks: String,
+    /// Where Grafana is, before /d/<dashboard>
+    #[arg(long, value_name = "URL", default_value = DASHBOARDS, value_parser = base_url)]
+    pub(super) dashboards: String,
+    #[command(flatten)]
+    pub(super) file: FileFlags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// Base address of Prometheus, or of what answers like it
+    #[arg(long, value_name = "URL", default_value = PROMETHEUS, value_parser = base_url)]
+    pub(super) prometheus: String,
+    /// File of headers to send with each request, one `name: value` a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) headers_file: Option<PathBuf>,
+    /// Exit with 1 where a budget burns over four times as fast as it may, last hour, ten bad events or more
+    #[arg(long)]
+    pub(super) fail_if_burning: bool,
+    /// Clusters to look at, a regular expression [default: all]
+    #[arg(long, value_name = "REGEX")]
+    pub(super) cluster: Option<Pattern>,
+    /// Topics to look at, a regular expression [default: all]
+    #[arg(long, value_name = "REGEX")]
+    pub(super) topic: Option<Pattern>,
+}
+
+/// Where the runbooks of a release are.
+const RUNBOOKS: &str = "https://github.com/throughline/throughline/blob/main/alerts/runbooks";
+/// Where Grafana listens by default.
+const DASHBOARDS: &str = "http://localhost:3000";
+/// Where Prometheus listens by default.
+const PROMETHEUS: &str = "http://localhost:9090";
+
+fn base_url(text: &str) -> Result<String, String> {
+    let base = text.trim_end_matches('/');
+    let rest = base
+        .strip_prefix("http://")
+        .or_else(|| base.strip_prefix("https://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
+        return Err("is no address, allowed: http:// or https:// and a host".to_owned());
+    }
+    Ok(base.to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +214,36 @@ impl ClusterFlags {
             set: self.set,
         };
         flags.sources(process, config_variable)
+    }
+}
+
+/// Flags over the configuration, for commands that only read it.
+#[derive(Debug, Args)]
+pub(super) struct FileFlags {
+    /// Configuration file, YAML [env: THROUGHLINE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Any key of the file; can be given more than once
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+impl FileFlags {
+    /// As [`Overrides::sources`]. No cluster is needed.
+    pub(super) fn sources(self, process: Sources, config_variable: Option<OsString>) -> Sources {
+        let flags = Overrides {
+            config: self.config,
+            bootstrap: None,
+            listen: None,
+            admin: None,
+            mode: None,
+            otlp_endpoint: None,
+            set: self.set,
+        };
+        Sources {
+            needs_bootstrap: false,
+            ..flags.sources(process, config_variable)
+        }
     }
 }
 

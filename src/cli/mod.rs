@@ -9,19 +9,20 @@ mod text;
 use std::{
     ffi::{OsStr, OsString},
     io::{self, Write},
+    path::PathBuf,
     time::Duration,
 };
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, error::ErrorKind};
 
 use crate::config::{Faults, HostPort, ListenAddress, Pattern, Sources};
-use args::{Arguments, Subcommand, TraceArguments};
+use args::{Arguments, SloCommand, Subcommand, TraceArguments};
 
 /// Exit status for usage and configuration errors.
 pub const USAGE_ERROR: u8 = 2;
 
 /// Subcommands of the design that this version does not have.
-const LATER: &[&str] = &["dlq", "replay", "gateway", "slo", "catalog"];
+const LATER: &[&str] = &["dlq", "replay", "gateway", "catalog"];
 
 /// What the binary is made of, for `--version`.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,10 @@ pub enum Request {
     Check(Check),
     /// Follow one event.
     Trace(Trace),
+    /// Write rules for Prometheus.
+    Generate(Generate),
+    /// Ask Prometheus for error budgets.
+    Status(Status),
     /// Show it all on one machine.
     Demo(Demo),
     /// Nothing is left to do but exit with this status; everything was printed.
@@ -114,6 +119,54 @@ pub enum TraceFormat {
     Mermaid,
     /// Spans, sent to a collector.
     Otlp,
+}
+
+/// `throughline slo generate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generate {
+    /// To load the configuration from.
+    pub sources: Sources,
+    /// For whom.
+    pub format: RuleFormat,
+    /// One part alone.
+    pub only: Option<RulePart>,
+    /// Before `/<alert>.md`.
+    pub runbooks: String,
+    /// Before `/d/<uid>`.
+    pub dashboards: String,
+}
+
+/// Who reads rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RuleFormat {
+    /// Prometheus, as a rule file.
+    Prometheus,
+    /// The Prometheus Operator, as a custom resource.
+    Crd,
+}
+
+/// A part of the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RulePart {
+    /// Recording rules.
+    Rules,
+    /// Alerts, which read them.
+    Alerts,
+}
+
+/// `throughline slo status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Base address of Prometheus.
+    pub prometheus: String,
+    /// Headers for it.
+    pub headers_file: Option<PathBuf>,
+    /// Whether a budget that burns is a failure.
+    pub fail_if_burning: bool,
+    /// Which clusters; `None` = all.
+    pub cluster: Option<Pattern>,
+    /// Which topics; `None` = all, and what belongs to none.
+    pub topic: Option<Pattern>,
 }
 
 /// `throughline demo`.
@@ -201,6 +254,20 @@ pub fn parse(
             offline: check.offline,
         }),
         Subcommand::Trace(trace) => follow(trace, process, config_variable),
+        Subcommand::Slo(SloCommand::Generate(generate)) => Request::Generate(Generate {
+            sources: generate.file.sources(process, config_variable),
+            format: generate.format,
+            only: generate.only,
+            runbooks: generate.runbooks,
+            dashboards: generate.dashboards,
+        }),
+        Subcommand::Slo(SloCommand::Status(status)) => Request::Status(Status {
+            prometheus: status.prometheus,
+            headers_file: status.headers_file,
+            fail_if_burning: status.fail_if_burning,
+            cluster: status.cluster,
+            topic: status.topic,
+        }),
         Subcommand::Demo(demo) => Request::Demo(Demo {
             otlp_endpoint: demo.otlp_endpoint,
             bootstrap: demo.bootstrap,
@@ -493,9 +560,11 @@ mod tests {
                 &["replay", "orders"],
                 "throughline replay: not in this version",
             ),
+            (&["slo"], "slo <COMMAND>"),
+            (&["slo", "generate", "--format", "sloth"], "prometheus, crd"),
             (
-                &["slo", "generate", "--format", "crd"],
-                "not in this version",
+                &["slo", "status", "--prometheus", "localhost:9090"],
+                "http:// or https://",
             ),
         ];
         for (words, expected) in wrong {

@@ -75,3 +75,34 @@ pub(super) fn version(build: Build) -> String {
         (build.librdkafka)()
     )
 }
+
+pub(super) const SLO_EXAMPLES: &str = "\
+Examples:
+  The rules of this configuration, into Prometheus' directory:
+    throughline slo generate --config throughline.yaml > /etc/prometheus/rules/throughline.yaml
+  May something risky be rolled out now?
+    throughline slo status --prometheus http://prometheus:9090 --fail-if-burning";
+
+pub(super) const GENERATE_EXAMPLES: &str = "\
+Examples:
+  For Prometheus, with links to your own Grafana and runbooks:
+    throughline slo generate --config throughline.yaml --dashboards https://grafana.example.com --runbooks https://wiki.example.com/kafka
+  For the Prometheus Operator:
+    throughline slo generate --config throughline.yaml --format crd | kubectl apply -f -
+
+Of one indicator the first entry of `objectives` that matches counts, then its default. Patterns must be ones that
+Prometheus' expressions (RE2) understand in the same way; others are refused. Without objectives it writes what
+stands in alerts/.
+Exit status: 0 written; 2 the configuration is wrong.";
+
+pub(super) const STATUS_EXAMPLES: &str = "\
+Examples:
+  Every budget, what burns fastest first:
+    throughline slo status --prometheus http://prometheus:9090
+  In CI, before a risky change of what reads or writes orders:
+    throughline slo status --prometheus http://prometheus:9090 --topic '^orders' --fail-if-burning
+
+It reads what the rules of `throughline slo generate` record. A budget burns where the last hour's share of bad events
+is over four times what the objective allows, with ten bad events or more.
+Exit status: 0 nothing burns, or not asked; 1 a budget burns, or Prometheus knows no indicator or does not
+answer; 2 usage.";

@@ -32,6 +32,8 @@ impl Config {
     #[must_use]
     pub fn effective_json(&self) -> Value {
         let objectives: Vec<Value> = self.objectives.iter().map(|o| o.to_json()).collect();
+        let owners: Vec<Value> = self.owners.iter().map(|o| o.to_json()).collect();
+        let expected: Vec<Value> = self.expected_traffic.iter().map(|e| e.to_json()).collect();
         let names: Vec<Value> = self.names.iter().map(|n| n.to_json()).collect();
         json!({
             "kafka": self.kafka.to_json(),
@@ -43,6 +45,8 @@ impl Config {
             "schema": self.schema.to_json(),
             "otlp": self.otlp.to_json(),
             "objectives": objectives,
+            "owners": owners,
+            "expected_traffic": expected,
             "metrics": self.metrics.to_json(),
             "names": names,
             "limits": self.limits.to_json(),

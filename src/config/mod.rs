@@ -21,6 +21,7 @@ mod names;
 mod objectives;
 mod observe;
 mod otlp;
+mod ownership;
 mod pattern;
 mod sasl;
 mod schema;
@@ -46,7 +47,10 @@ pub use lineage::{BusinessId, LineageConfig};
 pub use names::NameRule;
 pub use objectives::{ObjectiveConfig, Sli, Stage};
 pub use observe::ObserveConfig;
-pub use otlp::{OtlpConfig, OtlpHeaders, OtlpProtocol, endpoint as otlp_endpoint};
+pub use otlp::{
+    OtlpConfig, OtlpHeaders, OtlpProtocol, endpoint as otlp_endpoint, headers as read_headers,
+};
+pub use ownership::{ExpectedTraffic, OwnerConfig};
 pub use pattern::Pattern;
 pub use sasl::{SaslConfig, SaslMechanism};
 pub use schema::keys;
@@ -77,6 +81,10 @@ pub struct Config {
     pub otlp: OtlpConfig,
     /// In the order written.
     pub objectives: Vec<ObjectiveConfig>,
+    /// Whose topics are, in the order written.
+    pub owners: Vec<OwnerConfig>,
+    /// Topics that are never silent.
+    pub expected_traffic: Vec<ExpectedTraffic>,
     /// What is kept as series.
     pub metrics: MetricsConfig,
     /// In the order written.
@@ -113,6 +121,8 @@ impl Default for Config {
             schema: SchemaConfig::default(),
             otlp: OtlpConfig::default(),
             objectives: Vec::new(),
+            owners: Vec::new(),
+            expected_traffic: Vec::new(),
             metrics: MetricsConfig::default(),
             names: Vec::new(),
             limits: LimitsConfig::default(),
@@ -164,6 +174,8 @@ impl Config {
             schema: SchemaConfig::read(&root.section("schema")),
             otlp: OtlpConfig::read(&root.section("otlp")),
             objectives: ObjectiveConfig::read_all(root),
+            owners: OwnerConfig::read_all(root),
+            expected_traffic: ExpectedTraffic::read_all(root),
             metrics: MetricsConfig::read(&root.section("metrics")),
             names: NameRule::read_all(root),
             limits: LimitsConfig::read(&root.section("limits")),

@@ -55,6 +55,11 @@ impl Sli {
         ("retention", Self::Retention),
     ];
 
+    /// Every one.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::WORDS.iter().map(|(_, sli)| *sli)
+    }
+
     /// As written in the file and in the `sli` label.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -152,7 +152,10 @@ fn service_name(name: &str) -> Result<String, String> {
 }
 
 /// One `name: value` or `name=value` per line; empty lines and those that begin with `#` are skipped.
-pub(super) fn headers(path: &Path) -> Result<OtlpHeaders, String> {
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn headers(path: &Path) -> Result<OtlpHeaders, String> {
     let bytes = read_file(path)?;
     let text = str::from_utf8(&bytes).map_err(|_| "is not UTF-8".to_owned())?;
     let mut headers = Vec::new();

@@ -193,6 +193,19 @@ pub(super) const ROOT: &[Key] = &[
     ),
     key("otlp", Section(OTLP)),
     key("objectives", Rules(OBJECTIVE)),
+    key(
+        "owners",
+        Rules(&[
+            key("match", One),
+            key("team", One),
+            key("tier", One),
+            key("tenant", One),
+        ]),
+    ),
+    key(
+        "expected_traffic",
+        Rules(&[key("topic", One), key("within_seconds", One)]),
+    ),
     key("metrics", Section(METRICS)),
     key("names", Rules(&[key("match", One), key("as", One)])),
     key("limits", Section(LIMITS)),

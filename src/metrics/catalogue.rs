@@ -92,6 +92,8 @@ pub enum Area {
     Exporter,
     /// Who may do what, and with what software.
     Access,
+    /// What is declared of topics, for rules to join.
+    Ownership,
     /// Throughline itself.
     Health,
     /// The instruments of OpenTelemetry's messaging conventions: pushed over OTLP under their own names, never on the page.
@@ -113,6 +115,7 @@ impl Area {
             Self::Canary => "canary",
             Self::Exporter => "kafka_exporter",
             Self::Access => "access",
+            Self::Ownership => "ownership",
             Self::Health => "own health",
             Self::Conventions => "semantic conventions",
         }
@@ -400,6 +403,11 @@ families! {
         "Brokers that could not be reached for a client";
     ConnectionsClosed "throughline_connections_closed_total" Counter One Access ["side" "kind"] Latency
         "Ended connections by the side that ended them";
+
+    TopicOwner "throughline_topic_owner_info" Info One Ownership ["topic" "team" "tier" "tenant"] Latency
+        "Whose the topic is, by the first of `owners` that matches; absent where none does";
+    TopicExpectedTraffic "throughline_topic_expected_traffic_seconds" Gauge Seconds Ownership ["topic"] Latency
+        "How long the topic may be silent, as declared in `expected_traffic`";
 
     ClockSkew "throughline_clock_skew_seconds" Gauge Seconds Health ["peer"] Latency
         "How far publish times of a topic lie in the future; present while that happens";

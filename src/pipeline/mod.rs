@@ -13,6 +13,7 @@ mod hot;
 mod names;
 mod notes;
 mod observed;
+mod ownership;
 mod sampling;
 mod sink;
 mod snapshot;
@@ -34,6 +35,7 @@ use crate::{
 pub use hot::Hot;
 pub use names::{Fold, MAX_FOLDED};
 pub use observed::{Observed, Shown};
+pub use ownership::{Owner, Ownership};
 pub use sampling::Always;
 pub use snapshot::{GroupTopic, GroupView, Snapshot, Snapshots, TopicView};
 pub use telling::Telling;
@@ -94,6 +96,8 @@ pub struct Settings {
     pub partitions: bool,
     /// How generated names are folded (`names:`), first match wins.
     pub names: Vec<Fold>,
+    /// Whose topics are, and which are never silent.
+    pub ownership: Ownership,
     /// (operation, resource) that may be refused for want of rights: their counters exist from the start.
     pub refusable: Vec<(&'static str, &'static str)>,
     /// Mechanisms with which authentication may fail: likewise.
@@ -110,6 +114,7 @@ impl Default for Settings {
             always_examined: Always::default(),
             partitions: false,
             names: Vec::new(),
+            ownership: Ownership::default(),
             refusable: Vec::new(),
             mechanisms: Vec::new(),
         }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     exporter,
     names::{Fold, Names},
+    ownership::{Owned, Ownership},
     sink::Recording,
     snapshot::{GroupTopic, GroupView, Position, Snapshot, Snapshots, TopicView},
 };
@@ -35,6 +36,7 @@ const POSITIONS_MAX: usize = 10_000;
 pub struct Observed {
     recorder: Recorder,
     names: Names,
+    owned: Owned,
     snapshots: Snapshots,
     shown: Shown,
     looks: u32,
@@ -110,10 +112,17 @@ impl Sink for Observed {
 impl Observed {
     /// Writes into `metrics`. `folds` as in [`super::Settings::names`].
     #[must_use]
-    pub fn new(metrics: &Metrics, folds: Vec<Fold>, shown: Shown, now: Instant) -> Self {
+    pub fn new(
+        metrics: &Metrics,
+        folds: Vec<Fold>,
+        ownership: Ownership,
+        shown: Shown,
+        now: Instant,
+    ) -> Self {
         Self {
             recorder: metrics.recorder(now),
             names: Names::new(folds),
+            owned: Owned::new(ownership),
             snapshots: Snapshots::default(),
             shown,
             looks: 0,
@@ -277,6 +286,7 @@ impl Observed {
     fn topics(&mut self, view: &ClusterView) {
         let mut skews: BTreeMap<Name, f64> = BTreeMap::new();
         let mut used: BTreeMap<Name, f64> = BTreeMap::new();
+        let mut all: BTreeSet<Name> = BTreeSet::new();
         for topic in &view.topics {
             let name = self.names.label(&topic.topic);
             for (table, value) in [(&mut skews, topic.skew), (&mut used, topic.retention_used)] {
@@ -285,7 +295,9 @@ impl Observed {
                     *worst = worst.max(value);
                 }
             }
+            all.insert(name);
         }
+        self.owned.show(all, &mut self.recorder);
         for (id, table) in [(Id::PartitionSkew, &skews), (Id::RetentionUsed, &used)] {
             let rows = table.iter().map(|(topic, value)| ([&**topic], *value));
             self.recorder.replace(id, rows);
@@ -447,7 +459,13 @@ mod tests {
             partitions: false,
             exporter: false,
         };
-        let mut observed = Observed::new(&metrics, vec![fold], beside, Instant::now());
+        let mut observed = Observed::new(
+            &metrics,
+            vec![fold],
+            Ownership::default(),
+            beside,
+            Instant::now(),
+        );
         let snapshot = ClusterSnapshot {
             at: Stamp::now(),
             brokers: Vec::new(),

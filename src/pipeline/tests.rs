@@ -754,3 +754,34 @@ fn what_may_be_refused_stands_at_zero_from_the_start() {
         assert_eq!(bench.value(series), Some(0.0), "{series}");
     }
 }
+
+#[test]
+fn a_topic_has_the_first_owner_that_matches_and_an_unowned_one_has_none() {
+    let owner = |pattern: &str, team: &str| Owner {
+        pattern: Regex::new(pattern).unwrap(),
+        team: team.into(),
+        tier: "1".into(),
+        tenant: "".into(),
+    };
+    let mut bench = bench(Settings {
+        ownership: Ownership {
+            owners: vec![owner("^orders", "checkout"), owner("s$", "rest")],
+            expected: vec![("ledger".into(), 900.0)],
+        },
+        ..Settings::default()
+    });
+    let sent = |topic| answered(Stamp::now(), "Produce", produced(topic, ACKED));
+    bench.take(vec![sent("orders"), sent("payments"), sent("audit")]);
+    bench.worker.tick(Stamp::now());
+    let owned = |topic: &str, team: &str| {
+        bench.value(&format!(
+            "throughline_topic_owner_info{{team=\"{team}\",tenant=\"\",tier=\"1\",topic=\"{topic}\"}}"
+        ))
+    };
+    assert_eq!(owned("orders", "checkout"), Some(1.0));
+    assert_eq!(owned("orders", "rest"), None);
+    assert_eq!(owned("payments", "rest"), Some(1.0));
+    assert_eq!(owned("audit", "rest"), None);
+    let silence = "throughline_topic_expected_traffic_seconds{topic=\"ledger\"}";
+    assert_eq!(bench.value(silence), Some(900.0), "before it was ever seen");
+}

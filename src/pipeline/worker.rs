@@ -16,6 +16,7 @@ use super::{
     gauges,
     names::Names,
     notes::Notes,
+    ownership::Owned,
     sampling::{Adjusting, Sampling},
     sink::Recording,
     snapshot::{Snapshot, Snapshots, TopicView, group_views, seconds},
@@ -49,6 +50,7 @@ pub struct Worker {
     inventory: Inventory,
     recorder: Recorder,
     names: Names,
+    owned: Owned,
     decoder: Decoder,
     sampling: Arc<Sampling>,
     adjusting: Adjusting,
@@ -167,6 +169,7 @@ impl Worker {
             inventory: Inventory::default(),
             recorder,
             names: Names::new(settings.names),
+            owned: Owned::new(settings.ownership),
             decoder,
             sampling,
             adjusting: Adjusting::new(now),
@@ -350,9 +353,13 @@ impl Worker {
             view.coverage_ratio = Some(topic.coverage);
             view.clock_skew_seconds = topic.skew_ms.map(seconds);
         }
+        let slis = self.engine.slis();
+        let all = slis.iter().filter(|sli| !sli.topic.is_empty());
+        let all = all.map(|sli| self.names.label(&sli.topic)).collect();
+        self.owned.show(all, &mut self.recorder);
         self.snapshots.publish(Snapshot {
             at_ms: now.wall_ms,
-            slis: self.engine.slis(),
+            slis,
             groups: group_views(groups, table),
             topics: topics.into_values().collect(),
             lineage: self.graph.edges(),

@@ -6,20 +6,13 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{
-    Request, StatusCode, Uri,
-    body::Bytes,
-    header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
-};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper::StatusCode;
 use serde::Deserialize;
 
-use crate::schema::{Answer, Compiled, Known, Language, Question, SchemaId, Source, Subject};
+use crate::{
+    http::{Http, HttpError, escaped},
+    schema::{Answer, Compiled, Known, Language, Question, SchemaId, Source, Subject},
+};
 
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,28 +20,21 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Schemas that one schema may refer to, all levels together.
 const REFERENCES_MAX: usize = 64;
-/// Who is asking.
-const AGENT: &str = concat!("throughline/", env!("CARGO_PKG_VERSION"));
+/// What it should answer with.
+const TYPES: &str = "application/vnd.schemaregistry.v1+json, application/json";
 /// Not found: no such path, or with Confluent's error code, no such schema.
 const NO_SCHEMA: u64 = 40_403;
 
 /// Why a registry cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RegistryError {
-    /// The address is none.
-    Url(String),
-    /// A header cannot be sent.
-    Header(String),
-    /// The system's certificates cannot be read.
-    Certificates(String),
-}
+pub struct RegistryError(HttpError);
 
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(what) => write!(f, "schema.registry_url: {what}"),
-            Self::Header(name) => write!(f, "schema.headers_file: {name} cannot be sent"),
-            Self::Certificates(what) => write!(f, "the system's certificates: {what}"),
+        match &self.0 {
+            HttpError::Url(what) => write!(f, "schema.registry_url: {what}"),
+            HttpError::Header(name) => write!(f, "schema.headers_file: {name} cannot be sent"),
+            HttpError::Certificates(what) => write!(f, "the system's certificates: {what}"),
         }
     }
 }
@@ -56,19 +42,8 @@ impl fmt::Display for RegistryError {
 impl std::error::Error for RegistryError {}
 
 /// One registry.
-#[derive(Clone)]
-pub struct Registry {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-    base: Arc<str>,
-    headers: HeaderMap,
-}
-
-impl fmt::Debug for Registry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Headers may hold a password.
-        write!(f, "Registry({})", self.base)
-    }
-}
+#[derive(Debug, Clone)]
+pub struct Registry(Http);
 
 /// What went wrong with one question.
 enum Fault {
@@ -111,31 +86,8 @@ impl Registry {
     /// # Errors
     /// Where no request could be made.
     pub fn new(url: &str, headers: &[(String, String)]) -> Result<Self, RegistryError> {
-        let base = url.trim_end_matches('/');
-        base.parse::<Uri>()
-            .map_err(|fault| RegistryError::Url(fault.to_string()))?;
-        let mut all = HeaderMap::new();
-        let types = "application/vnd.schemaregistry.v1+json, application/json";
-        all.insert(ACCEPT, HeaderValue::from_static(types));
-        all.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        for (name, value) in headers {
-            let wrong = || RegistryError::Header(name.clone());
-            let key = HeaderName::try_from(name.as_str()).map_err(|_| wrong())?;
-            let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| wrong())?;
-            value.set_sensitive(true);
-            all.insert(key, value);
-        }
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|fault| RegistryError::Certificates(fault.to_string()))?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
-            base: base.into(),
-            headers: all,
-        })
+        let http = Http::new(url, TYPES, headers, ANSWER_BYTES_MAX);
+        http.map(Self).map_err(RegistryError)
     }
 
     /// Asks, within a few seconds.
@@ -222,19 +174,7 @@ impl Registry {
     }
 
     async fn read<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, Fault> {
-        let uri = format!("{}{path}", self.base);
-        let mut request = Request::get(uri)
-            .body(Empty::new())
-            .map_err(|_| Fault::Away)?;
-        request.headers_mut().extend(self.headers.clone());
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|_| Fault::Away)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let body = body.collect().await.map_err(|_| Fault::Away)?.to_bytes();
+        let (status, body) = self.0.get(path).await.map_err(|_| Fault::Away)?;
         if status == StatusCode::NOT_FOUND {
             let code = serde_json::from_slice::<ErrorBody>(&body).map(|e| e.error_code);
             // A page of something that is no registry is no answer.
@@ -246,17 +186,4 @@ impl Registry {
         }
         serde_json::from_slice(&body).map_err(|_| Fault::Away)
     }
-}
-
-/// A subject as one part of a path.
-fn escaped(subject: &str) -> String {
-    let mut out = String::new();
-    for byte in subject.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }

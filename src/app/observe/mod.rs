@@ -143,7 +143,7 @@ impl Observer {
             partitions: pipeline.partitions,
             exporter: config.metrics.kafka_exporter,
         };
-        let observed = Observed::new(&metrics, pipeline.names, beside, now);
+        let observed = Observed::new(&metrics, pipeline.names, pipeline.ownership, beside, now);
         let shown = Arc::new(Shown {
             metrics: Arc::clone(&metrics),
             snapshots: observed.snapshots(),
