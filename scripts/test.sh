@@ -5,8 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lanes=${THROUGHLINE_TEST_LANES:-2}
-longest='real_clients real_states real_brokers real_observer real_canary real_cluster real_security real_lineage real_edit
-  real_failure_modes real_audit_topic real_schemas real_instrumented real_rights real_metrics_push real_traces demo real_healthy'
+longest='real_clients real_assets real_states real_brokers real_observer real_canary real_cluster real_security real_lineage real_edit
+  real_failure_modes real_audit_topic real_schemas real_instrumented real_rights real_metrics_push real_traces demo real_healthy
+  rules deploy alertmanager dashboards'
 
 results=$(mktemp -d)
 export results

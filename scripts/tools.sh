@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sees to it that what a make target needs is there: installs it where that is allowed (root, or THROUGHLINE_INSTALL=1
-# with sudo), else prints the one line to run. Groups: build, brokers, clients.
+# with sudo), else prints the one line to run. Groups: build, brokers, clients, rules.
 set -euo pipefail
 
 packages=()
@@ -44,6 +44,11 @@ for group in "$@"; do
       if ! command -v go >/dev/null 2>&1; then
         packages+=(golang-go)
       fi
+      ;;
+    rules)
+      want promtool prometheus; want prometheus prometheus
+      want amtool prometheus-alertmanager; want prometheus-alertmanager prometheus-alertmanager
+      want python3 python3
       ;;
     *) echo "unknown group $group" >&2; exit 2 ;;
   esac

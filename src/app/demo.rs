@@ -86,8 +86,8 @@ async fn show(
         demo::prepare(&bootstrap, streams.out).await?;
     }
     let mut sidecars = Vec::new();
-    for service in SERVICES {
-        match start(&bootstrap, service, wanted, telemetry) {
+    for (nth, service) in (0..).zip(SERVICES) {
+        match start(&bootstrap, service, nth, wanted, telemetry) {
             Ok(sidecar) => sidecars.push(sidecar),
             Err(fault) => {
                 writeln!(streams.err, "{service}: {fault}")?;
@@ -168,6 +168,15 @@ fn of((service, sidecar): (&&'static str, &Sidecar)) -> ServiceAddresses {
     }
 }
 
+/// The first service has the port that was asked for, the others those after it, so that all can be scraped from outside.
+fn after(first: ListenAddress, nth: u16) -> ListenAddress {
+    let port = match first.port {
+        0 => 0,
+        port => port.saturating_add(nth),
+    };
+    ListenAddress { port, ..first }
+}
+
 /// The defaults, with these brokers.
 fn at(bootstrap: &str) -> Config {
     let mut config = Config::default();
@@ -181,6 +190,7 @@ fn at(bootstrap: &str) -> Config {
 fn start(
     bootstrap: &str,
     service: &str,
+    nth: u16,
     wanted: &Demo,
     telemetry: &Runtime,
 ) -> Result<Sidecar, StartError> {
@@ -191,9 +201,9 @@ fn start(
     let mut config = at(bootstrap);
     config.kafka.listen = any;
     config.kafka.broker_listen = any;
-    let first = SERVICES.first() == Some(&service);
-    config.admin.listen = wanted.admin.filter(|_| first).unwrap_or(any);
+    config.admin.listen = wanted.admin.map_or(any, |first| after(first, nth));
     config.otlp.endpoint.clone_from(&wanted.otlp_endpoint);
+    config.otlp.logs = wanted.otlp_endpoint.is_some();
     config.otlp.service_name = Some(service.to_owned());
     Sidecar::start(&config, telemetry, None, None)
 }

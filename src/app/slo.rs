@@ -156,6 +156,8 @@ async fn ask(http: &Http, question: &str) -> Result<Vec<u8>, String> {
     if code.is_success() || body.starts_with(b"{\"status\"") {
         Ok(body.to_vec())
     } else {
-        Err(format!("HTTP {code}"))
+        Err(format!(
+            "HTTP {code}; is it the base of its address, without /graph?"
+        ))
     }
 }

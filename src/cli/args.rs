@@ -148,10 +148,10 @@ pub(super) struct DemoArguments {
     /// Stop after this time and print a summary, for example 60s or 5m [default: until Ctrl-C]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(super) duration: Option<Duration>,
-    /// Where to serve the console and metrics [default: a free port]
+    /// Where to serve the console and metrics; the services after the first have the ports after it [default: free ports]
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) admin: Option<ListenAddress>,
-    /// Collector to send the traces of all services to, over gRPC
+    /// Collector to send traces and logs of all services to, over gRPC
     #[arg(long, value_name = "URL", value_parser = otlp_endpoint)]
     pub(super) otlp_endpoint: Option<String>,
     /// Write without colour

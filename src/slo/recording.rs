@@ -43,6 +43,17 @@ pub(super) fn errors(window: &str) -> String {
     format!("cluster_sli_topic_group:throughline_sli_errors:ratio{window}")
 }
 
+/// The one owner of each topic, to join. While a restarted Prometheus still shows the row of before, there may be two.
+pub(super) fn owner() -> String {
+    format!("topk by (cluster, topic) (1, {OWNER})")
+}
+
+/// An expression over what is recorded, without the target that all of it has.
+pub(super) fn bare(expr: &str) -> String {
+    let lines: Vec<_> = expr.lines().map(|line| format!("  {line}")).collect();
+    format!("max without (job, instance) (\n{}\n)", lines.join("\n"))
+}
+
 pub(super) fn groups(objectives: &[Objective]) -> Result<Vec<Group>, Untranslatable> {
     let group = |name, interval, rules| Group {
         name,
@@ -52,10 +63,11 @@ pub(super) fn groups(objectives: &[Objective]) -> Result<Vec<Group>, Untranslata
     Ok(vec![
         group("throughline.sli", "1m", short()),
         group("throughline.objectives", "1m", objective_rules(objectives)?),
-        group("throughline.sli.long", "5m", long()),
+        group("throughline.sli.long", "2m", long()),
         group("throughline.owners", "1m", owners()),
         group("throughline.teams", "1m", teams()),
         group("throughline.traffic", "1m", traffic()),
+        group("throughline.firing", "30s", firing()),
     ])
 }
 
@@ -195,7 +207,8 @@ fn teams() -> Vec<Rule> {
             rules.push(Rule::record(
                 team(what, window),
                 format!(
-                    "sum by (cluster, sli, team, tenant) (\n  {recorded}\n  * on (cluster, topic) group_left (team, tenant) {OWNER}\n)"
+                    "sum by (cluster, sli, team, tenant) (\n  {recorded}\n  * on (cluster, topic) group_left (team, tenant) {}\n)",
+                    owner()
                 ),
             ));
         }
@@ -233,12 +246,25 @@ fn traffic() -> Vec<Rule> {
         "cluster_topic_group:throughline_delivered_records:rate5m",
         "sum by (cluster, topic, group) (rate(throughline_delivered_records_total[5m]))",
     ));
-    let moved = "sum by (cluster, topic) (increase(throughline_produced_records_total[5m]))";
+    let declared = "max by (cluster, topic) (throughline_topic_expected_traffic_seconds)";
+    // Changed since the last evaluation: a window would call a topic alive for as long as it is wide.
+    let counter = "throughline_produced_records_total";
+    let moved = format!(
+        "group by (cluster, topic) ({counter} > 0 unless {counter} == {counter} offset 1m)"
+    );
     rules.push(Rule::record(
         LAST_SEEN,
         format!(
-            "time() * ({moved} > bool 0) > 0\nor\n{LAST_SEEN}\nor\n0 * max by (cluster, topic) (throughline_topic_expected_traffic_seconds) + time()"
+            "time() * {moved}\nor on (cluster, topic)\n{LAST_SEEN} and on (cluster, topic) {declared}\nor on (cluster, topic)\n0 * {declared} + time()"
         ),
     ));
     rules
+}
+
+/// Our alerts that fire, for dashboards.
+fn firing() -> Vec<Rule> {
+    vec![Rule::record(
+        "cluster_alertname:throughline_alerts:firing",
+        "max by (alertname, severity, team, tier, cluster, topic, group, sli, broker) (\n  ALERTS{alertstate=\"firing\", mute!=\"\"}\n)",
+    )]
 }

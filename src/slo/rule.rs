@@ -43,12 +43,14 @@ pub struct Group {
 }
 
 impl Rule {
-    /// A recording rule.
+    /// A recording rule. What is recorded is of no target, but dashboards select by target everywhere, and a selector that takes all targets takes
+    /// none without one: all have the same.
     pub(super) fn record(name: impl Into<String>, expr: impl Into<String>) -> Self {
+        let target = || "throughline".to_owned();
         Self {
             kind: Kind::Record(name.into()),
             expr: expr.into(),
-            labels: Vec::new(),
+            labels: vec![("job", target()), ("instance", target())],
         }
     }
 }

@@ -13,12 +13,14 @@
     reason = "a test fails by panicking, with a message that says what was seen"
 )]
 
+pub(crate) mod alertmanager;
 pub(crate) mod cache;
 pub(crate) mod certificates;
 pub(crate) mod chain;
 pub(crate) mod clients;
 pub(crate) mod collector;
 pub(crate) mod deadline;
+pub(crate) mod hook;
 pub(crate) mod instrumented;
 pub(crate) mod jaeger;
 pub(crate) mod jvm;
@@ -26,6 +28,7 @@ pub(crate) mod kafka;
 pub(crate) mod metrics;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 mod properties;
 pub(crate) mod reaper;
 pub(crate) mod registry;

@@ -4,7 +4,7 @@
 //! that it ends when the trouble does, and ten bad events, so that one of ten at night wakes nobody.
 
 use super::{
-    super::recording::{OBJECTIVE, errors, events, good},
+    super::recording::{OBJECTIVE, bare, errors, events, good},
     Alert, Mute, ON_CALL, Of, Severity,
 };
 
@@ -100,7 +100,7 @@ and
             name: self.name,
             severity,
             holds: self.holds,
-            expr,
+            expr: bare(&expr),
             of: Of::Topic,
             mute: Mute::ByIndicator,
             summary: "The {{ $labels.sli }} budget{{ if $labels.topic }} of topic {{ $labels.topic }}{{ end }}{{ if $labels.group }} for group {{ $labels.group }}{{ end }} in {{ $labels.cluster }} burns",

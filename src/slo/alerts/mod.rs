@@ -11,7 +11,7 @@ mod symptoms;
 
 use super::{
     Links,
-    recording::OWNER,
+    recording::owner,
     rule::{Group, Kind, Rule},
 };
 
@@ -95,8 +95,9 @@ impl Alert {
         let expr = match self.of {
             Of::Platform => self.expr,
             Of::Topic => format!(
-                "(\n{}\n)\n* on (cluster, topic) group_left (team, tier, tenant)\n{OWNER}",
-                indented(&self.expr)
+                "(\n{}\n)\n* on (cluster, topic) group_left (team, tier, tenant)\n{}",
+                indented(&self.expr),
+                owner()
             ),
         };
         let team = match self.of {
@@ -111,7 +112,7 @@ impl Alert {
             match self.of {
                 Of::Platform => "",
                 Of::Topic =>
-                    "&var-topic={{ $labels.topic | urlquery }}&var-group={{ $labels.group | urlquery }}",
+                    "{{ with $labels.topic }}&var-topic={{ . | urlquery }}{{ end }}{{ with $labels.group }}&var-group={{ . | urlquery }}{{ end }}",
             }
         );
         Rule {
@@ -159,10 +160,11 @@ pub(super) fn groups(links: &Links) -> Vec<Group> {
 }
 
 fn unwatched() -> Rule {
-    Rule::record(
-        UNWATCHED,
-        "(time() - process_start_time_seconds > 600)\nunless on (job, instance)\nup offset 5m",
-    )
+    let expr = "(time() - process_start_time_seconds > 600)\nunless on (job, instance)\n(up offset 5m == 1)";
+    Rule {
+        labels: Vec::new(),
+        ..Rule::record(UNWATCHED, expr)
+    }
 }
 
 /// What a counter gained in a window, where it gained anything: also where it was born with a value, which `increase` does not see. After

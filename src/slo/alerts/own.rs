@@ -28,6 +28,7 @@ fn ticket(
     }
 }
 
+/// What was lost to a limit that is set for it (how many records are examined or opened, how many lines are written) is no fault: the coverage says it.
 fn losses() -> Vec<Alert> {
     let grew = |by: &str, family: &str| gained(by, family, "10m");
     vec![
@@ -36,7 +37,7 @@ fn losses() -> Vec<Alert> {
             "",
             grew(
                 "cluster, job, instance, signal, reason",
-                "throughline_telemetry_dropped_total{reason!=\"examine_budget\"}",
+                "throughline_telemetry_dropped_total{reason!~\"examine_budget|cpu_budget|rate\"}",
             ),
             "{{ $labels.instance }} dropped {{ $labels.signal }}: {{ $labels.reason }}",
             "{{ $value | humanize }} observations in ten minutes, so that traffic need not wait. Counts are too low by as much.",
@@ -102,7 +103,12 @@ fn watchers() -> Vec<Alert> {
         ticket(
             "ObserverAbsent",
             "10m",
-            "group by (cluster) (throughline_proxy_connections)
+            // A sidecar knows no cluster before its first client; a cluster that had an observer still wants one.
+            "(
+  group by (cluster) (throughline_proxy_connections{cluster!=\"\"})
+  or
+  group by (cluster) (last_over_time(throughline_observer_cycle_seconds[1d]))
+)
 unless on (cluster)
 group by (cluster) (throughline_observer_cycle_seconds)
 or
@@ -116,10 +122,15 @@ throughline_proxy_connections"
         ticket(
             "SidecarScrapeDown",
             "2m",
+            // The name of its cluster changed within the hour, where it learnt it: the one it had longer.
             "(up == 0)
 * on (job, instance) group_left (cluster)
-group by (job, instance, cluster) (last_over_time(throughline_build_info[1h]))"
-                .to_owned(),
+group by (job, instance, cluster) (
+  topk by (job, instance) (1,
+    sum by (job, instance, cluster) (count_over_time(throughline_build_info[1h]))
+  )
+)"
+            .to_owned(),
             "Prometheus cannot read {{ $labels.instance }}",
             "It was there within the hour. Its part of every figure is missing.",
         ),

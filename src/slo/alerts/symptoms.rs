@@ -1,8 +1,8 @@
 //! What hurts, and what will: brokers, groups, records, schemas, access, traffic.
 
 use super::{
-    super::recording::{LAST_SEEN, errors, events, good},
-    Alert, Mute, ON_CALL, Of, Severity, gained,
+    super::recording::{LAST_SEEN, OWNER, bare, errors, events, good},
+    Alert, Mute, ON_CALL, Of, Severity, gained, grew,
 };
 
 pub(super) fn alerts() -> Vec<Alert> {
@@ -112,12 +112,11 @@ fn brokers() -> Vec<Alert> {
     ]
 }
 
-/// Groups that somebody still wants.
-const WANTED: &str = "unless on (cluster, group)\nmax by (cluster, group) (throughline_group_state{state=\"abandoned\"}) == 1";
-
 fn groups() -> Vec<Alert> {
     let lag = "{__name__=~\"throughline_(group|consumer)_lag_seconds\"}";
-    let empty = "max by (cluster, group) (throughline_group_members) == 0";
+    // Not `members == 0`: a program that assigns itself partitions (Flink, Spark) is no member, and works.
+    let dead = "max by (cluster, group) (throughline_group_state{state=\"stopped\"}) == 1";
+    let abandoned = "max by (cluster, group) (throughline_group_state{state=\"abandoned\"}) == 1";
     let loss = "{__name__=~\"throughline_(group_)?time_to_loss_seconds\"}";
     vec![
         page(
@@ -128,8 +127,7 @@ fn groups() -> Vec<Alert> {
 and
 max by (cluster, topic, group) (deriv({lag}[5m])) > 0.95
 unless on (cluster, group)
-{empty}
-{WANTED}"
+({dead} or {abandoned})"
             ),
             "Group {{ $labels.group }} stands still in topic {{ $labels.topic }} of {{ $labels.cluster }}",
             "The first record that it has not committed is {{ $value | humanizeDuration }} old and ages with the clock: a partition does not move though the group has members.",
@@ -140,8 +138,7 @@ unless on (cluster, group)
             format!(
                 "max by (cluster, topic, group) (throughline_group_lag_records) > 0
 and on (cluster, group)
-{empty}
-{WANTED}"
+{dead}"
             ),
             "Group {{ $labels.group }} has no members and {{ $value | humanize }} records to read in topic {{ $labels.topic }} of {{ $labels.cluster }}",
             "Nobody of the group is connected, and what it should read piles up.",
@@ -193,10 +190,11 @@ fn records() -> Vec<Alert> {
         unmuted(page(
             "RecordsLost",
             "",
+            // The observer's and the sidecars' counts are of the same records, and so are those of two observers.
             format!(
-                "max by ({by}) (\n{}\n  or\n{}\n)",
-                gained("cluster, topic, group", "throughline_lost_records_total", "5m"),
-                gained("cluster, topic, group", "throughline_group_lost_records_total", "5m"),
+                "max by ({by}) (\n  label_replace({}, \"by\", \"sidecars\", \"\", \"\")\n  or\n  {}\n)",
+                gained(by, "throughline_lost_records_total", "5m"),
+                grew("throughline_group_lost_records_total", "5m"),
             ),
             "Group {{ $labels.group }} lost records of topic {{ $labels.topic }} in {{ $labels.cluster }}",
             "{{ $value | humanize }} offsets were deleted or skipped before the group had read them.",
@@ -258,7 +256,6 @@ fn access() -> Vec<Alert> {
 }
 
 fn topics() -> Vec<Alert> {
-    let owner = super::OWNER;
     vec![
         unmuted(ticket(
             "HotPartition",
@@ -281,7 +278,7 @@ fn topics() -> Vec<Alert> {
             "UnownedTopic",
             "1h",
             format!(
-                "group by (cluster, topic) ({owner}{{team=\"unowned\"}})\nand on (cluster)\ngroup by (cluster) (throughline_topic_owner_info)"
+                "group by (cluster, topic) ({OWNER}{{team=\"unowned\",topic!~\"_other|_unresolved|_ambiguous\"}})\nand on (cluster)\ngroup by (cluster) (throughline_topic_owner_info)"
             ),
             "Topic {{ $labels.topic }} in {{ $labels.cluster }} has no owner",
             "Others of the cluster have. Its alerts go to team unowned until an entry of `owners` matches it.",
@@ -304,17 +301,19 @@ fn traffic() -> Vec<Alert> {
         page(
             "TrafficAbsent",
             "1m",
-            format!(
+            bare(&format!(
                 "time() - {LAST_SEEN}\n> on (cluster, topic)\nmax by (cluster, topic) (throughline_topic_expected_traffic_seconds)"
-            ),
+            )),
             "Topic {{ $labels.topic }} in {{ $labels.cluster }} is silent",
             "Nothing was produced to it for {{ $value | humanizeDuration }}, longer than declared in `expected_traffic`.",
         ),
         ticket(
             "TrafficOffBaseline",
             "30m",
-            format!("{now} / ({usual} > 10) < 0.3\nor\n{now} / ({usual} > 10) > 3"),
-            "Topic {{ $labels.topic }} in {{ $labels.cluster }} carries {{ $value | humanize }} times what it usually does at this hour",
+            bare(&format!(
+                "{now} / ({usual} > 10) < 0.3\nor\n{now} / ({usual} > 10) > 3"
+            )),
+            "Topic {{ $labels.topic }} in {{ $labels.cluster }} carries {{ $value | humanizePercentage }} of what it usually does at this hour",
             "Against the mean of the same hour one, two and three weeks ago.",
         ),
     ]
@@ -328,7 +327,9 @@ fn slow() -> Vec<Alert> {
         name: "ErrorRateHigh",
         severity: Severity::Ticket,
         holds: "5m",
-        expr: format!("{errors}{{{which}}} > 0.05\nand\n{events} - {good} >= 10"),
+        expr: bare(&format!(
+            "{errors}{{{which}}} > 0.05\nand\n{events} - {good} >= 10"
+        )),
         of: Of::Topic,
         mute: Mute::Maintenance,
         summary: "{{ $value | humanizePercentage }} of {{ $labels.sli }} events{{ if $labels.topic }} of topic {{ $labels.topic }}{{ end }} in {{ $labels.cluster }} are bad",
