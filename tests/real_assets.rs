@@ -20,6 +20,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
 use regex::Regex;
 use serde_json::Value;
 use support::alertmanager::{ALWAYS, Alertmanager, with_interval};
@@ -27,12 +31,18 @@ use support::clients::{Client, Running};
 use support::deadline::poll_until;
 use support::kafka::{Kafka, KafkaSpec, Listener, Version};
 use support::prometheus::{Prometheus, PrometheusSpec, Sample};
+use support::registry::Registry;
 use support::throughline::{Throughline, ThroughlineSpec};
 use tokio::time::Instant;
 
 const LIMIT: Duration = Duration::from_secs(90);
 const CLUSTER: &str = "assets";
 const DAY: u64 = 86_400;
+/// Two versions of what is written to `articles`.
+const SCHEMAS: [&str; 2] = [
+    r#"{"type":"record","name":"Article","fields":[{"name":"id","type":"string"}]}"#,
+    r#"{"type":"record","name":"Article","fields":[{"name":"id","type":"string"},{"name":"price","type":"long","default":0}]}"#,
+];
 
 /// How long all is well, and how long what is not may take to be told.
 fn duration() -> Duration {
@@ -81,14 +91,16 @@ struct Stage {
     _observer: Throughline,
     alertmanager: Alertmanager,
     prometheus: Prometheus,
+    registry: Registry,
     running: Vec<Running>,
 }
 
 impl Stage {
     fn start() -> Self {
+        let registry = Registry::start();
         let kafka = Kafka::start(KafkaSpec::new(Version::V4_4_0).brokers(3));
         let at = kafka.bootstrap(Listener::Plaintext);
-        let owners = "[{match: '^(orders|invoices|ledger|archive)', team: checkout, tier: '1', tenant: shop}, \
+        let owners = "[{match: '^(orders|invoices|ledger|archive|articles)', team: checkout, tier: '1', tenant: shop}, \
              {match: '^payments$', team: payments}]";
         let declared = |spec: ThroughlineSpec| {
             spec.set("kafka.cluster_name", CLUSTER)
@@ -97,6 +109,7 @@ impl Stage {
         };
         let sidecar = || declared(ThroughlineSpec::new(&at));
         let checkout = sidecar().set("expected_traffic", "[{topic: ledger, within_seconds: 60}]");
+        let checkout = checkout.set("schema.registry_url", &registry.url());
         let checkout = Throughline::start(checkout);
         let reports = Throughline::start(sidecar());
         let observer = declared(ThroughlineSpec::observer(&at))
@@ -131,6 +144,7 @@ impl Stage {
             _observer: observer,
             alertmanager,
             prometheus,
+            registry,
             running: Vec::new(),
         }
     }
@@ -148,6 +162,7 @@ impl Stage {
             ("payments", 6),
             ("ledger", 1),
             ("archive", 1),
+            ("articles", 1),
             ("throughline-canary", 3),
         ] {
             let replication = if topic == "payments" { 1 } else { 3 };
@@ -185,6 +200,27 @@ impl Stage {
             |stage| &stage.checkout,
             "produce --topic ledger --partitions 1 --count 1000000 --delay-ms 1000 --now",
         );
+        let first = self.register(SCHEMAS[0]);
+        self.write(first, b"\x02a");
+    }
+
+    /// Writes values as Confluent's serializers frame them.
+    fn write(&self, id: i32, message: &[u8]) {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", self.checkout.bootstrap())
+            .create()
+            .expect("a producer");
+        let value = [&[0][..], &id.to_be_bytes(), message].concat();
+        for _ in 0..20 {
+            let record = BaseRecord::<str, [u8]>::to("articles").payload(&value);
+            producer.send(record).expect("room in the queue");
+        }
+        producer.flush(LIMIT).expect("all are acknowledged");
+    }
+
+    fn register(&self, schema: &str) -> i32 {
+        let id = self.registry.register("articles-value", "AVRO", schema);
+        id.expect("is taken")
     }
 
     /// Waits until all has been well for the whole time; nothing but the watchdog may have fired.
@@ -211,6 +247,10 @@ impl Stage {
 
     /// Everything that goes wrong without a broker's fault.
     fn go_wrong(&mut self) {
+        // Some write articles in a newer version, and some in one that nobody registered.
+        let newer = self.register(SCHEMAS[1]);
+        self.write(newer, b"\x02a\x02");
+        self.write(999_999, b"\x02a");
         // The report's only member leaves, and orders go on.
         let reports = self.running.remove(1);
         reports.leave(LIMIT);
@@ -282,11 +322,18 @@ fn history() -> String {
         for (what, per_minute) in [("events", 1000), ("good_events", 999)] {
             let name = format!("cluster_sli_topic_group:throughline_sli_{what}:increase{window}");
             text.push_str(&format!("# TYPE {name} gauge\n"));
-            for step in (0..30 * DAY / 300).rev() {
+            let labels = [
+                "sli=\"publish\",topic=\"orders\"",
+                "sli=\"delivery\",topic=\"orders\",group=\"billing\"",
+            ];
+            for (labels, step) in labels
+                .into_iter()
+                .flat_map(|labels| (0..30 * DAY / 300).rev().map(move |step| (labels, step)))
+            {
                 let at = now - 7_200 - step * 300;
                 let value = per_minute * minutes;
                 text.push_str(&format!(
-                    "{name}{{cluster=\"{CLUSTER}\",sli=\"publish\",topic=\"orders\"}} {value} {at}\n"
+                    "{name}{{cluster=\"{CLUSTER}\",job=\"throughline\",instance=\"throughline\",{labels}}} {value} {at}\n"
                 ));
             }
         }
@@ -298,7 +345,7 @@ fn history() -> String {
             for minute in 0..120 {
                 let at = now - week * 7 * DAY - 600 + minute * 60;
                 text.push_str(&format!(
-                    "{name}{{cluster=\"{CLUSTER}\",topic=\"orders\"}} 0.5 {at}\n"
+                    "{name}{{cluster=\"{CLUSTER}\",job=\"throughline\",instance=\"throughline\",topic=\"orders\"}} 0.5 {at}\n"
                 ));
             }
         }
@@ -406,6 +453,8 @@ fn a_healthy_cluster_fires_nothing_a_failing_one_pages_with_annotations_and_no_p
             "DeadLetterGrowth",
             &[("topic", "orders-retry"), ("group", "risk")],
         ),
+        stage.is_told("/ticket", "SchemaFailures", &[("topic", "articles")]),
+        stage.is_told("/ticket", "SchemaDrift", &[("topic", "articles")]),
         stage.is_told(own, "TrafficAbsent", &[("topic", "ledger")]),
         stage.is_told(
             "/ticket",
