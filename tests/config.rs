@@ -220,12 +220,12 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "context: {mode: injct}\notlp: {logs: maybe}\nowners: [{match: a, team: b}]\nmetrics: {compatibility: [x]}\n\
+        "context: {mode: injct}\notlp: {logs: maybe}\nowners: [{match: a}]\nmetrics: {compatibility: [x]}\n\
          kafka: {sasl: {username: a}}\n",
         &[
             "t.yaml:1: context.mode: `injct` is not known, allowed: inject, observe, off",
             "t.yaml:2: otlp.logs: `maybe` is not a boolean, allowed: true, false",
-            "t.yaml:3: owners: not acted on in this version, remove it",
+            "t.yaml:3: owners[0].team: is missing, allowed: a name",
             "t.yaml:4: metrics.compatibility: `x` is not known, allowed: kafka_exporter",
             "t.yaml:5: kafka.sasl.mechanism: is missing, allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
             "t.yaml:5: kafka.sasl.password_file: is missing, allowed: the path of a file that holds the password and nothing else",
@@ -237,7 +237,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "t.yaml:3: proxy: is one value, allowed: a mapping of keys",
             "t.yaml:4: log: given twice, first at t.yaml:1",
             "t.yaml:6: worker_threads: unknown key, it stands at `proxy.worker_threads`",
-            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, schema, otlp, objectives, metrics, names, limits, proxy, observe, admin, audit, event_log, redaction, log, \
+            "t.yaml:7: zzz: unknown key, allowed: kafka, context, sampling, lineage, duplicates, dead_letter, schema, otlp, objectives, owners, expected_traffic, metrics, names, limits, proxy, observe, admin, audit, event_log, redaction, log, \
              drain_timeout_seconds",
         ],
     ),
@@ -340,13 +340,43 @@ fn every_fault_is_reported_with_its_line() {
 }
 
 #[test]
-fn keys_of_later_versions_are_refused_only_where_they_say_something() {
-    Case::file("owners: []\n").load();
-    let faults = Case::file("owners: [{match: a, team: b}]").faults();
-    assert!(
-        faults[0].ends_with(": not acted on in this version, remove it"),
-        "{faults:?}"
+fn owners_and_expected_traffic_are_read_in_order_and_what_is_no_name_is_refused() {
+    let config = Case::file(
+        "owners: [{match: ^orders, team: checkout, tier: \"1\", tenant: shop}, {match: ., team: rest}]\n\
+         expected_traffic: [{topic: orders}, {topic: ledger, within_seconds: 60}]\n",
+    )
+    .load();
+    let owners: Vec<_> = config
+        .owners
+        .iter()
+        .map(|o| (o.team.as_str(), o.tier.as_str()))
+        .collect();
+    assert_eq!(owners, [("checkout", "1"), ("rest", "")]);
+    let silence = config
+        .expected_traffic
+        .iter()
+        .map(|e| (e.topic.as_str(), e.within.as_secs()));
+    assert_eq!(
+        silence.collect::<Vec<_>>(),
+        [("orders", 900), ("ledger", 60)]
     );
+    let faults = Case::file(
+        "owners: [{match: \"(\", team: \"\"}]\nexpected_traffic: [{topic: \"^a\"}, {topic: a, within_seconds: 5}]\n",
+    )
+    .faults();
+    let wanted = [
+        "owners[0].team: `` is not a name, allowed: 1 to 128 bytes",
+        "owners[0].match: ",
+        "expected_traffic[0].topic: `^a` is not the name of a topic",
+        "expected_traffic[1].within_seconds: `5` is out of range",
+    ];
+    assert_eq!(faults.len(), wanted.len(), "{faults:?}");
+    for fault in wanted {
+        assert!(
+            faults.iter().any(|told| told.contains(fault)),
+            "{fault}: {faults:?}"
+        );
+    }
 }
 
 #[test]
@@ -410,7 +440,7 @@ fn faults_of_variables_and_flags_name_them() {
         [
             "THROUGHLINE_KAFKA_LISTN: unknown variable, did you mean `THROUGHLINE_KAFKA_LISTEN`?",
             "THROUGHLINE_LOG_LEVEL: log.level: `loud` is not known, allowed: off, error, warn, info, debug, trace",
-            "THROUGHLINE_OWNERS: owners: not acted on in this version, remove it",
+            "THROUGHLINE_OWNERS: owners[0].team: is missing, allowed: a name",
             "--listen: kafka.listen: given twice, also by --set kafka.listen",
             "--otlp-endpoint: otlp.endpoint: `x` is no URL, allowed: http:// or https:// with host and port, for example http://localhost:4317",
             "--set kafka: kafka: is a section, allowed: kafka.bootstrap, kafka.listen, kafka.broker_listen, kafka.advertise, \

@@ -23,8 +23,6 @@ pub(super) enum Shape {
     Presence(&'static [Key]),
     /// A list of mappings.
     Rules(&'static [Key]),
-    /// Named by the design, not acted on by this version: refused where given.
-    Later,
 }
 
 /// One key.
@@ -38,7 +36,7 @@ const fn key(name: &'static str, shape: Shape) -> Key {
     Key { name, shape }
 }
 
-use Shape::{Each, Later, Many, One, Presence, Rules, Section};
+use Shape::{Each, Many, One, Presence, Rules, Section};
 
 const TLS: &[Key] = &[
     key("ca_file", One),
@@ -227,11 +225,7 @@ pub(super) const ROOT: &[Key] = &[
     key("redaction", Section(REDACTION)),
     key("log", Section(&[key("format", One), key("level", One)])),
     key("drain_timeout_seconds", One),
-    key("owners", Later),
 ];
-
-/// What is said of a key that only a later version acts on.
-pub(super) const NOT_YET: &str = "not acted on in this version, remove it";
 
 /// A key that a flag or variable can name: its dotted path and its shape.
 #[derive(Debug, Clone)]
@@ -240,7 +234,7 @@ pub(super) struct Settable {
     pub(super) shape: Shape,
 }
 
-/// All keys that a flag or variable can name, [`Shape::Later`] among them.
+/// All keys that a flag or variable can name.
 pub(super) fn settable() -> Vec<Settable> {
     fn collect(prefix: &str, keys: &[Key], into: &mut Vec<Settable>) {
         for key in keys {
@@ -271,7 +265,6 @@ pub fn keys() -> Vec<String> {
         for key in keys {
             let path = join(prefix, key.name);
             match key.shape {
-                Later => {}
                 One | Many | Each => into.push(path),
                 Section(keys) | Presence(keys) => {
                     into.push(path.clone());
@@ -297,7 +290,7 @@ pub(super) fn join(prefix: &str, name: &str) -> String {
     }
 }
 
-/// Finds every key that is unknown, of a later version, or of the wrong shape.
+/// Finds every key that is unknown or of the wrong shape.
 pub(super) fn check(root: &Node, faults: &mut Vec<Fault>) {
     check_shape("", Section(ROOT), root, faults);
 }
@@ -311,8 +304,6 @@ fn check_shape(path: &str, shape: Shape, node: &Node, faults: &mut Vec<Fault>) {
         )
     };
     match (shape, &node.value) {
-        (Later, _) if node.says_nothing() => {}
-        (Later, _) => faults.push(Fault::new(&node.origin, path, NOT_YET)),
         (Presence(_), Value::Null) => faults.push(Fault::new(
             &node.origin,
             path,
@@ -383,8 +374,10 @@ fn advice(keys: &[Key], given: &str) -> String {
 }
 
 fn names(keys: &[Key]) -> String {
-    let known = keys.iter().filter(|key| !matches!(key.shape, Later));
-    known.map(|key| key.name).collect::<Vec<_>>().join(", ")
+    keys.iter()
+        .map(|key| key.name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn kind(node: &Node) -> &'static str {

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     fault::{Fault, Origin},
-    schema::{self, NOT_YET, Settable, Shape},
+    schema::{self, Settable, Shape},
     yaml::{self, Entry, FILE_BYTES_MAX, Node, Value, printable},
 };
 
@@ -110,8 +110,8 @@ impl Sources {
                 continue;
             }
             let origin = Origin::Environment(printable(name).into());
-            match find(&named, name, '_') {
-                Some(key) => layers.extend(layer(key, &key.path, origin, value, faults)),
+            match find(&named, name) {
+                Some(key) => layers.extend(layer(key, origin, value, faults)),
                 None => {
                     let near = schema::nearest(name, named.iter().map(|(known, _)| known.as_str()));
                     let advice = near.map_or_else(
@@ -146,8 +146,8 @@ impl Sources {
                 faults.push(Fault::new(&origin, &path, message));
                 continue;
             }
-            match find(&named, &given.key, '.') {
-                Some(key) => layers.extend(layer(key, &path, origin, &given.value, faults)),
+            match find(&named, &given.key) {
+                Some(key) => layers.extend(layer(key, origin, &given.value, faults)),
                 None => faults.push(Fault::new(
                     &origin,
                     &path,
@@ -185,27 +185,17 @@ fn service_link(name: &str, value: &str) -> bool {
         })
 }
 
-/// The key called `given`, or the key of a later version that it lies under.
-fn find<'a>(
-    named: &[(String, &'a Settable)],
-    given: &str,
-    separator: char,
-) -> Option<&'a Settable> {
-    let exact = named.iter().find(|(known, _)| known == given);
-    let under = |(known, key): &&(String, &Settable)| {
-        let rest = given.strip_prefix(known.as_str());
-        matches!(key.shape, Shape::Later) && rest.is_some_and(|rest| rest.starts_with(separator))
-    };
-    exact
-        .or_else(|| named.iter().find(under))
-        .map(|(_, key)| *key)
+/// The key called `given`.
+fn find<'a>(named: &[(String, &'a Settable)], given: &str) -> Option<&'a Settable> {
+    let found = named.iter().find(|(known, _)| known == given);
+    found.map(|(_, key)| *key)
 }
 
 fn unknown_path(given: &str, settable: &[Settable]) -> String {
     let prefix = format!("{given}.");
     let under: Vec<&str> = settable
         .iter()
-        .filter(|key| key.path.starts_with(&prefix) && !matches!(key.shape, Shape::Later))
+        .filter(|key| key.path.starts_with(&prefix))
         .map(|key| key.path.as_str())
         .collect();
     if !under.is_empty() {
@@ -229,24 +219,12 @@ fn unknown_path(given: &str, settable: &[Settable]) -> String {
     }
 }
 
-/// Text to a node, in the shape its key has; `given` is the path as the user wrote it.
-fn layer(
-    key: &Settable,
-    given: &str,
-    origin: Origin,
-    text: &str,
-    faults: &mut Vec<Fault>,
-) -> Option<Layer> {
+/// Text to a node, in the shape its key has.
+fn layer(key: &Settable, origin: Origin, text: &str, faults: &mut Vec<Fault>) -> Option<Layer> {
     let text = text.trim();
     let at = |_| origin.clone();
     let plain = || Node::text(origin.clone(), text);
     let node = match key.shape {
-        Shape::Later => {
-            if !text.is_empty() {
-                faults.push(Fault::new(&origin, given, NOT_YET));
-            }
-            return None;
-        }
         Shape::One => plain(),
         _ if text.is_empty() => plain(),
         // `[a:1, b:2]` is a list, `[::1]:9092` is an address.
