@@ -106,6 +106,11 @@ impl Stage {
             spec.set("kafka.cluster_name", CLUSTER)
                 .set("owners", owners)
                 .set("metrics.partitions", "true")
+                // What else this machine has to do is no fault of the cluster.
+                .set(
+                    "objectives",
+                    "[{match: ., sli: latency, threshold_seconds: 5}]",
+                )
         };
         let sidecar = || declared(ThroughlineSpec::new(&at));
         let checkout = sidecar().set("expected_traffic", "[{topic: ledger, within_seconds: 60}]");

@@ -5,8 +5,6 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -15,14 +13,19 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{deadline::poll_until, hook::Hook, ports, process::Process};
+use super::{
+    deadline::poll_until,
+    hook::Hook,
+    http::{self, Body},
+    ports,
+    process::Process,
+};
 
 const INSTALL: &str = "apt-get install -y --no-install-recommends prometheus-alertmanager";
 /// Receivers of the shipped configuration.
 const SHIPPED_URL: &str = "http://127.0.0.1:9095";
 const GROUP_WAIT: &str = "group_wait: 1s";
 const START_LIMIT: Duration = Duration::from_secs(30);
-const HTTP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Times that are over; how the windows for planned work are shipped.
 pub(crate) const NEVER: &str = "[{years: [\"2000\"]}]";
@@ -163,21 +166,13 @@ impl Alertmanager {
         path: &str,
         body: Option<&Value>,
     ) -> std::io::Result<(u16, Value)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(HTTP_LIMIT))?;
-        let body = body.map(Value::to_string).unwrap_or_default();
-        // 1.0: the answer ends with the connection.
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let parts = answer.split_once("\r\n\r\n").zip(answer.split(' ').nth(1));
-        let ((_, body), status) = parts.ok_or_else(|| std::io::Error::other("no answer"))?;
-        let status = status.parse().map_err(std::io::Error::other)?;
-        Ok((status, serde_json::from_str(body).unwrap_or_default()))
+        let text = body.map(Value::to_string);
+        let body = text.as_deref().map(|text| Body {
+            kind: "application/json",
+            text,
+        });
+        let (status, answer) = http::call(http::local(self.port), method, path, body)?;
+        Ok((status, serde_json::from_str(&answer).unwrap_or_default()))
     }
 }
 

@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
@@ -20,14 +19,13 @@ use super::{
     cache,
     collector::{Span, of_line},
     deadline::poll_until,
-    ports,
+    http, ports,
     process::Process,
 };
 
 const MODULE: &str = "github.com/jaegertracing/jaeger";
 const VERSION: &str = "v1.76.0";
 const START_LIMIT: Duration = Duration::from_secs(60);
-const HTTP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running Jaeger that keeps traces in memory; ends when dropped.
 pub(crate) struct Jaeger {
@@ -104,15 +102,8 @@ impl Jaeger {
     }
 
     fn get(&self, path: &str) -> std::io::Result<Value> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.query))?;
-        stream.set_read_timeout(Some(HTTP_LIMIT))?;
-        // 1.0: the answer ends with the connection.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
-        let body = body.ok_or_else(|| std::io::Error::other("no answer"))?;
-        serde_json::from_str(body).map_err(std::io::Error::other)
+        let (_, body) = http::call(http::local(self.query), "GET", path, None)?;
+        serde_json::from_str(&body).map_err(std::io::Error::other)
     }
 }
 

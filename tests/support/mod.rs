@@ -21,6 +21,7 @@ pub(crate) mod clients;
 pub(crate) mod collector;
 pub(crate) mod deadline;
 pub(crate) mod hook;
+pub(crate) mod http;
 pub(crate) mod instrumented;
 pub(crate) mod jaeger;
 pub(crate) mod jvm;

@@ -3,23 +3,16 @@
 //! Why: promtool shows what a rule says of invented series, this what it says of those that are exported.
 
 use std::{
-    collections::BTreeMap,
-    fs,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    process::Command,
-    time::Duration,
+    collections::BTreeMap, fs, net::SocketAddr, path::Path, process::Command, time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{deadline::poll_until, ports, process::Process};
+use super::{deadline::poll_until, http, ports, process::Process};
 
 pub(crate) const INSTALL: &str = "apt-get install -y --no-install-recommends prometheus";
 const START_LIMIT: Duration = Duration::from_secs(60);
-const HTTP_LIMIT: Duration = Duration::from_secs(30);
 
 /// What to start.
 #[derive(Debug, Default)]
@@ -66,7 +59,7 @@ impl Prometheus {
         if let Some(history) = &spec.history {
             backfill(history, &data);
         }
-        let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        let address = http::local(ports::free());
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", config.display()))
@@ -137,20 +130,7 @@ impl Prometheus {
     }
 
     fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
-        let mut stream = TcpStream::connect(self.address)?;
-        stream.set_read_timeout(Some(HTTP_LIMIT))?;
-        // 1.0: the answer ends with the connection.
-        write!(
-            stream,
-            "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n",
-            self.address
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let parts = answer.split_once("\r\n\r\n").zip(answer.split(' ').nth(1));
-        let ((_, body), status) = parts.ok_or_else(|| std::io::Error::other("no answer"))?;
-        let status = status.parse().map_err(std::io::Error::other)?;
-        Ok((status, body.to_owned()))
+        http::call(self.address, "GET", path, None)
     }
 }
 

@@ -3,8 +3,6 @@
 //! Why: what an id, a subject and an incompatible version look like, only a registry knows. From Maven Central; it needs Java 21.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -13,13 +11,18 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{cache, deadline::poll_until, ports, process::Process};
+use super::{
+    cache,
+    deadline::poll_until,
+    http::{self, Body},
+    ports,
+    process::Process,
+};
 
 const VERSION: &str = "3.3.3";
 /// Oldest Java that it runs on.
 const JAVA_MIN: u32 = 21;
 const START_LIMIT: Duration = Duration::from_secs(90);
-const HTTP_LIMIT: Duration = Duration::from_secs(20);
 const BASE: &str = "/apis/ccompat/v7";
 
 /// A running registry that keeps schemas in memory; ends when dropped.
@@ -89,22 +92,14 @@ impl Registry {
         path: &str,
         body: Option<&Value>,
     ) -> std::io::Result<(u16, Value)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(HTTP_LIMIT))?;
-        let body = body.map(Value::to_string).unwrap_or_default();
-        // 1.0: the answer ends with the connection.
-        write!(
-            stream,
-            "{method} {BASE}{path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/vnd.schemaregistry.v1+json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let parts = answer.split_once("\r\n\r\n").zip(answer.split(' ').nth(1));
-        let ((_, body), status) = parts.ok_or_else(|| std::io::Error::other("no answer"))?;
-        let status = status.parse().map_err(std::io::Error::other)?;
-        Ok((status, serde_json::from_str(body).unwrap_or_default()))
+        let text = body.map(Value::to_string);
+        let body = text.as_deref().map(|text| Body {
+            kind: "application/vnd.schemaregistry.v1+json",
+            text,
+        });
+        let path = format!("{BASE}{path}");
+        let (status, answer) = http::call(http::local(self.port), method, &path, body)?;
+        Ok((status, serde_json::from_str(&answer).unwrap_or_default()))
     }
 }
 
