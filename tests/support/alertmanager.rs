@@ -13,13 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{
-    deadline::poll_until,
-    hook::Hook,
-    http::{self, Body},
-    ports,
-    process::Process,
-};
+use super::{deadline::poll_until, hook::Hook, http, ports, process::Process};
 
 const INSTALL: &str = "apt-get install -y --no-install-recommends prometheus-alertmanager";
 /// Receivers of the shipped configuration.
@@ -166,13 +160,12 @@ impl Alertmanager {
         path: &str,
         body: Option<&Value>,
     ) -> std::io::Result<(u16, Value)> {
-        let text = body.map(Value::to_string);
-        let body = text.as_deref().map(|text| Body {
-            kind: "application/json",
-            text,
-        });
-        let (status, answer) = http::call(http::local(self.port), method, path, body)?;
-        Ok((status, serde_json::from_str(&answer).unwrap_or_default()))
+        http::json(
+            http::local(self.port),
+            method,
+            path,
+            ("application/json", body),
+        )
     }
 }
 

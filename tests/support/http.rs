@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A body to send, and what it is.
@@ -40,6 +42,19 @@ pub(crate) fn call(
     let ((_, body), status) = parts.ok_or_else(|| io::Error::other("no answer"))?;
     let status = status.parse().map_err(io::Error::other)?;
     Ok((status, body.to_owned()))
+}
+
+/// As [`call`], with JSON both ways; an answer that is none is null.
+pub(crate) fn json(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    (kind, body): (&str, Option<&Value>),
+) -> io::Result<(u16, Value)> {
+    let text = body.map(Value::to_string);
+    let body = text.as_deref().map(|text| Body { kind, text });
+    let (status, answer) = call(address, method, path, body)?;
+    Ok((status, serde_json::from_str(&answer).unwrap_or_default()))
 }
 
 /// A port of this host.

@@ -11,13 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{
-    cache,
-    deadline::poll_until,
-    http::{self, Body},
-    ports,
-    process::Process,
-};
+use super::{cache, deadline::poll_until, http, ports, process::Process};
 
 const VERSION: &str = "3.3.3";
 /// Oldest Java that it runs on.
@@ -92,14 +86,9 @@ impl Registry {
         path: &str,
         body: Option<&Value>,
     ) -> std::io::Result<(u16, Value)> {
-        let text = body.map(Value::to_string);
-        let body = text.as_deref().map(|text| Body {
-            kind: "application/vnd.schemaregistry.v1+json",
-            text,
-        });
         let path = format!("{BASE}{path}");
-        let (status, answer) = http::call(http::local(self.port), method, &path, body)?;
-        Ok((status, serde_json::from_str(&answer).unwrap_or_default()))
+        let kind = "application/vnd.schemaregistry.v1+json";
+        http::json(http::local(self.port), method, &path, (kind, body))
     }
 }
 
