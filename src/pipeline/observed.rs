@@ -286,7 +286,6 @@ impl Observed {
     fn topics(&mut self, view: &ClusterView) {
         let mut skews: BTreeMap<Name, f64> = BTreeMap::new();
         let mut used: BTreeMap<Name, f64> = BTreeMap::new();
-        let mut all: BTreeSet<Name> = BTreeSet::new();
         for topic in &view.topics {
             let name = self.names.label(&topic.topic);
             for (table, value) in [(&mut skews, topic.skew), (&mut used, topic.retention_used)] {
@@ -295,8 +294,11 @@ impl Observed {
                     *worst = worst.max(value);
                 }
             }
-            all.insert(name);
         }
+        let all = view
+            .topics
+            .iter()
+            .map(|topic| self.names.label(&topic.topic));
         self.owned.show(all, &mut self.recorder);
         for (id, table) in [(Id::PartitionSkew, &skews), (Id::RetentionUsed, &used)] {
             let rows = table.iter().map(|(topic, value)| ([&**topic], *value));

@@ -53,13 +53,14 @@ impl Owned {
     }
 
     /// Takes the topics there are now, by label value.
-    pub(super) fn show(&mut self, topics: BTreeSet<Name>, recorder: &mut Recorder) {
+    pub(super) fn show(&mut self, topics: impl Iterator<Item = Name>, recorder: &mut Recorder) {
         let expected = self.declared.expected.iter();
         let expected = expected.map(|(topic, seconds)| ([&**topic], *seconds));
         recorder.replace(Id::TopicExpectedTraffic, expected);
         if self.declared.owners.is_empty() {
             return;
         }
+        let topics: BTreeSet<Name> = topics.collect();
         if topics != self.topics {
             let rows = topics.iter().filter(|topic| topic.as_ref() != UNRESOLVED);
             let rows = rows.filter_map(|topic| {

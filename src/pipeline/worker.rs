@@ -355,7 +355,7 @@ impl Worker {
         }
         let slis = self.engine.slis();
         let all = slis.iter().filter(|sli| !sli.topic.is_empty());
-        let all = all.map(|sli| self.names.label(&sli.topic)).collect();
+        let all = all.map(|sli| self.names.label(&sli.topic));
         self.owned.show(all, &mut self.recorder);
         self.snapshots.publish(Snapshot {
             at_ms: now.wall_ms,

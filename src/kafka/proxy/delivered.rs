@@ -211,7 +211,8 @@ impl<'a> DeliveredSink<'a> {
         let Some(part) = self.parts.last_mut() else {
             return;
         };
-        let Some(fact) = part.batches.get(number) else {
+        let fact = part.batches.get(number);
+        let Some(fact) = fact.filter(|fact| fact.delivered > 0) else {
             return;
         };
         let batch = DeliveredBatch {
@@ -253,11 +254,7 @@ impl<'a> DeliveredSink<'a> {
                 .min(u32::try_from(overlap).unwrap_or(u32::MAX));
         }
         for WaitingBatch { number, bytes, .. } in std::mem::take(&mut self.waiting) {
-            let given =
-                |part: &DeliveredPart| part.batches.get(number).is_some_and(|b| b.delivered > 0);
-            if self.part().is_some_and(|part| given(part)) {
-                self.index(number, &bytes);
-            }
+            self.index(number, &bytes);
         }
     }
 }
@@ -385,28 +382,31 @@ impl Sink for DeliveredSink<'_> {
     }
 
     fn batch_end(&mut self) {
-        let Some(held) = self.held.take() else {
+        let Some(HeldBatch {
+            bytes,
+            mut indexed,
+            captured,
+        }) = self.held.take()
+        else {
             return;
         };
-        let HeldBatch {
-            bytes,
-            indexed,
-            captured,
-        } = held;
         let Some(number) = self.part().and_then(|p| p.batches.len().checked_sub(1)) else {
             return;
         };
+        if !self.share && indexed.is_some() {
+            self.index(number, &bytes);
+            indexed = None;
+        }
+        if indexed.is_none() && captured.is_none() {
+            return;
+        }
         let bytes = Bytes::from(bytes);
         if let Some(room) = indexed {
-            if self.share {
-                self.waiting.push(WaitingBatch {
-                    number,
-                    bytes: bytes.clone(),
-                    _room: room,
-                });
-            } else {
-                self.index(number, &bytes);
-            }
+            self.waiting.push(WaitingBatch {
+                number,
+                bytes: bytes.clone(),
+                _room: room,
+            });
         }
         if let Some((reservation, examined)) = captured
             && let Some(batch) = self.part().and_then(|p| p.batches.last_mut())
