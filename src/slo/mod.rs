@@ -19,6 +19,9 @@ const BY_SIDECARS: &str = "publish|latency|availability|processing|dead_letter|d
 /// Indicators that the observer counts: every observer all events, so the most that one of them saw is taken.
 const BY_OBSERVERS: &str = "delivery|lag|broker|retention";
 
+/// Bad events without which no budget burns: one of ten at night wakes nobody.
+const LEAST_BAD: u32 = 10;
+
 /// What share of which events must be good.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Objective {

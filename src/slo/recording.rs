@@ -5,7 +5,7 @@
 use super::{
     BY_OBSERVERS, BY_SIDECARS, Objective, Untranslatable,
     pattern::matcher,
-    rule::{Group, Rule, promql_string},
+    rule::{Group, Rule, indented, promql_string},
 };
 
 /// Windows of which every counter is asked directly.
@@ -50,8 +50,7 @@ pub(super) fn owner() -> String {
 
 /// An expression over what is recorded, without the target that all of it has.
 pub(super) fn bare(expr: &str) -> String {
-    let lines: Vec<_> = expr.lines().map(|line| format!("  {line}")).collect();
-    format!("max without (job, instance) (\n{}\n)", lines.join("\n"))
+    format!("max without (job, instance) (\n{}\n)", indented(expr))
 }
 
 pub(super) fn groups(objectives: &[Objective]) -> Result<Vec<Group>, Untranslatable> {

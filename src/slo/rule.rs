@@ -152,6 +152,12 @@ fn quoted(text: &str) -> String {
     out
 }
 
+/// The lines of an expression that stands within another.
+pub(super) fn indented(expr: &str) -> String {
+    let lines = expr.trim().lines().map(|line| format!("  {line}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// A text between PromQL's double quotes.
 pub(super) fn promql_string(text: &str) -> String {
     let mut out = String::with_capacity(text.len().saturating_add(2));

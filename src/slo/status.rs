@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
 
-use super::recording::{OBJECTIVE, errors, events, good};
+use super::{
+    LEAST_BAD,
+    recording::{OBJECTIVE, errors, events, good},
+};
 
 /// The burn rate from which a budget burns: as the alert `ErrorBudgetBurnOnCall`.
 pub const BURNING: f64 = 4.0;
-/// Bad events without which nothing burns.
-const LEAST_BAD: f64 = 10.0;
 
 /// What must be asked, in this order.
 #[must_use]
@@ -58,7 +59,7 @@ impl Budget {
     /// Whether it burns too fast to risk more.
     #[must_use]
     pub fn is_burning(&self) -> bool {
-        self.burn.is_some_and(|burn| burn > BURNING) && self.bad >= LEAST_BAD
+        self.burn.is_some_and(|burn| burn > BURNING) && self.bad >= f64::from(LEAST_BAD)
     }
 }
 

@@ -4,15 +4,15 @@
 //! that it ends when the trouble does, and ten bad events, so that one of ten at night wakes nobody.
 
 use super::{
-    super::recording::{OBJECTIVE, bare, errors, events, good},
+    super::{
+        LEAST_BAD,
+        recording::{OBJECTIVE, bare, errors, events, good},
+    },
     Alert, Mute, ON_CALL, Of, Severity,
 };
 
 /// Indicators whose burn wakes somebody: what the application or its readers feel at once.
 const PAGES: &str = "publish|delivery|lag|availability";
-
-/// Bad events in the long window, without which nothing is told.
-const LEAST_BAD: u32 = 10;
 
 struct Burn {
     name: &'static str,
@@ -21,7 +21,8 @@ struct Burn {
     missing: &'static str,
     windows: (&'static str, &'static str),
     holds: &'static str,
-    severities: &'static [(Severity, &'static str)],
+    /// A page is one for [`PAGES`] alone; for the others it goes to the channel.
+    severity: Severity,
     description: &'static str,
 }
 
@@ -32,7 +33,7 @@ const BURNS: [Burn; 5] = [
         missing: "0.75",
         windows: ("1h", "5m"),
         holds: "2m",
-        severities: &[(Severity::Page, "=~"), (Severity::Channel, "!~")],
+        severity: Severity::Page,
         description: "2 % of the error budget of 30 days goes in an hour: {{ $value | humanizePercentage }} of the last hour's events are bad.",
     },
     Burn {
@@ -41,7 +42,7 @@ const BURNS: [Burn; 5] = [
         missing: "0.5",
         windows: ("6h", "30m"),
         holds: "5m",
-        severities: &[(Severity::Page, "=~"), (Severity::Channel, "!~")],
+        severity: Severity::Page,
         description: "5 % of the error budget of 30 days goes in six hours: {{ $value | humanizePercentage }} of their events are bad.",
     },
     Burn {
@@ -50,7 +51,7 @@ const BURNS: [Burn; 5] = [
         missing: "0.4",
         windows: ("1h", "5m"),
         holds: "2m",
-        severities: &[(Severity::Channel, "")],
+        severity: Severity::Channel,
         description: "The error budget burns more than four times as fast as it may: {{ $value | humanizePercentage }} of the last hour's events are bad.",
     },
     Burn {
@@ -59,7 +60,7 @@ const BURNS: [Burn; 5] = [
         missing: "0.25",
         windows: ("1d", "2h"),
         holds: "15m",
-        severities: &[(Severity::Ticket, "")],
+        severity: Severity::Ticket,
         description: "10 % of the error budget of 30 days goes in a day: {{ $value | humanizePercentage }} of its events are bad.",
     },
     Burn {
@@ -68,23 +69,26 @@ const BURNS: [Burn; 5] = [
         missing: "0.1",
         windows: ("3d", "6h"),
         holds: "1h",
-        severities: &[(Severity::Ticket, "")],
+        severity: Severity::Ticket,
         description: "At this rate nothing is left of the error budget at the end of the 30 days: {{ $value | humanizePercentage }} of three days' events are bad.",
     },
 ];
 
 pub(super) fn alerts() -> Vec<Alert> {
-    let all = BURNS.iter();
-    all.flat_map(|burn| burn.severities.iter().map(|of| burn.alert(*of)))
-        .collect()
+    let mut all = Vec::new();
+    for burn in &BURNS {
+        if burn.severity == Severity::Page {
+            all.push(burn.alert(Severity::Page, &format!("{{sli=~\"{PAGES}\"}}")));
+            all.push(burn.alert(Severity::Channel, &format!("{{sli!~\"{PAGES}\"}}")));
+        } else {
+            all.push(burn.alert(burn.severity, ""));
+        }
+    }
+    all
 }
 
 impl Burn {
-    fn alert(&self, (severity, whose): (Severity, &str)) -> Alert {
-        let selector = match whose {
-            "" => String::new(),
-            operator => format!("{{sli{operator}\"{PAGES}\"}}"),
-        };
+    fn alert(&self, severity: Severity, selector: &str) -> Alert {
         let (long, short) = self.windows;
         let limit = self.limit();
         let (long_errors, short_errors) = (errors(long), errors(short));

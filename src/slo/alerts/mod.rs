@@ -12,7 +12,7 @@ mod symptoms;
 use super::{
     Links,
     recording::owner,
-    rule::{Group, Kind, Rule},
+    rule::{Group, Kind, Rule, indented},
 };
 
 /// Series of this name mark processes that ran on while nobody asked them: what they count was not born now.
@@ -134,15 +134,6 @@ impl Alert {
             ],
         }
     }
-}
-
-fn indented(expr: &str) -> String {
-    let lines: Vec<_> = expr
-        .trim()
-        .lines()
-        .map(|line| format!("  {line}"))
-        .collect();
-    lines.join("\n")
 }
 
 pub(super) fn groups(links: &Links) -> Vec<Group> {
