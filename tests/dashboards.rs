@@ -14,7 +14,6 @@
 mod links;
 #[path = "dashboards/linter.rs"]
 mod linter;
-#[path = "dashboards/promql.rs"]
 mod promql;
 mod support;
 
@@ -26,14 +25,13 @@ use std::{
 };
 
 use linter::{array, panels, text, variables};
+use promql::Series;
 use regex::Regex;
 use serde_json::{Value, json};
 use support::cache;
-use throughline::metrics::catalogue::{Id, Kind};
+use throughline::metrics::catalogue::Id;
 
 const BOARDS: &[&str] = &["executive", "on-call", "debug", "sidecar"];
-/// Labels that Prometheus, or the exporter, puts on every series.
-const EVERYWHERE: &[&str] = &["cluster", "job", "instance"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -75,107 +73,15 @@ fn other_expressions(board: &Value) -> Vec<&str> {
     selectors.chain(annotations).collect()
 }
 
-/// Series by name, with the labels they may have: the catalogue, what the rules record, and Prometheus' own.
-fn series() -> BTreeMap<String, BTreeSet<String>> {
-    let mut known = BTreeMap::new();
-    let mut add = |name: String, labels: Vec<&str>| {
-        let labels = labels.into_iter().chain(EVERYWHERE.iter().copied());
-        known.insert(name, labels.map(str::to_owned).collect());
-    };
-    for family in Id::ALL.iter().map(|id| id.family()) {
-        let mut labels = family.labels.to_vec();
-        if family.kind == Kind::Histogram {
-            add(format!("{}_sum", family.name), labels.clone());
-            add(format!("{}_count", family.name), labels.clone());
-            labels.push("le");
-            add(format!("{}_bucket", family.name), labels);
-        } else {
-            add(family.name.to_owned(), labels);
-        }
-    }
-    let alert = vec![
-        "alertname",
-        "alertstate",
-        "severity",
-        "team",
-        "tier",
-        "topic",
-        "group",
-        "sli",
-        "broker",
-    ];
+/// Series that there are.
+fn series() -> Series {
     let rules = fs::read_to_string(root().join("alerts/throughline.rules.yaml")).expect("rules");
     let record = Regex::new(r"- record: '?([A-Za-z0-9_:]+)").expect("regex");
-    for found in record.captures_iter(&rules) {
-        let mut labels: Vec<&str> = found[1]
-            .split(':')
-            .next()
-            .unwrap_or("")
-            .split('_')
-            .collect();
-        match found[1].split(':').nth(1) {
-            Some("throughline_topic_owner") => labels.extend(["team", "tier", "tenant"]),
-            Some("throughline_alerts") => labels.extend(alert.clone()),
-            _ => {}
-        }
-        let name = found.get(1).map_or("", |name| name.as_str());
-        add(name.to_owned(), labels);
-    }
-    add("ALERTS".to_owned(), alert);
-    add("up".to_owned(), Vec::new());
-    known
-}
-
-/// The names a selector may mean: its own, or the alternatives of its `__name__`.
-fn names(selector: &promql::Selector) -> Vec<String> {
-    if !selector.name.is_empty() {
-        return vec![selector.name.clone()];
-    }
-    let named = selector.matchers.iter();
-    let named = named.filter(|matcher| matcher.label == "__name__");
-    named
-        .flat_map(|matcher| matcher.value.split('|'))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// What `expr` reads that is not there: names, and labels that no series in it has.
-fn strangers(expr: &str, known: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
-    let read = match promql::read(expr) {
-        Ok(read) => read,
-        Err(error) => return vec![error],
-    };
-    let mut found = Vec::new();
-    let mut there: BTreeSet<&str> = read.introduced.iter().map(String::as_str).collect();
-    for selector in &read.selectors {
-        let names = names(selector);
-        if names.is_empty() {
-            found.push(format!("a selector without a name in {expr}"));
-        }
-        let mut labels: BTreeSet<&str> = BTreeSet::from(["__name__"]);
-        for name in &names {
-            match known.get(name) {
-                None => found.push(format!("{name} is not there")),
-                Some(has) => labels.extend(has.iter().map(String::as_str)),
-            }
-        }
-        let known = labels.len() > 1;
-        for matcher in &selector.matchers {
-            if known && !labels.contains(matcher.label.as_str()) {
-                found.push(format!("{names:?} has no label {}", matcher.label));
-            }
-        }
-        there.extend(labels);
-    }
-    if !found.is_empty() {
-        return found;
-    }
-    for label in &read.grouping {
-        if !there.contains(label.as_str()) {
-            found.push(format!("nothing in it has the label {label}: {expr}"));
-        }
-    }
-    found
+    Series::with(
+        record
+            .captures_iter(&rules)
+            .map(|found| found[1].to_owned()),
+    )
 }
 
 /// Labels in the legend that the query does not keep.
@@ -301,14 +207,14 @@ fn nothing_is_read_that_is_not_there() {
     for board in boards() {
         let mut found: Vec<String> = Vec::new();
         for (title, expr) in expressions(&board) {
-            let wrong = strangers(expr, &known).into_iter();
+            let wrong = known.strangers(expr).into_iter();
             found.extend(wrong.map(|what| format!("{title}: {what}")));
             if expr.contains("vector(") {
                 found.push(format!("{title}: makes up a value: {expr}"));
             }
         }
         for expr in other_expressions(&board) {
-            found.extend(strangers(expr, &known));
+            found.extend(known.strangers(expr));
         }
         for query in panels(&board)
             .iter()
@@ -328,7 +234,7 @@ fn nothing_is_read_that_is_not_there() {
         "sum by (broker) (throughline_poison_records)",
         "cluster:throughline_no_such_rule:ratio",
     ] {
-        assert!(!strangers(wrong, &known).is_empty(), "{wrong} passes");
+        assert!(!known.strangers(wrong).is_empty(), "{wrong} passes");
     }
     let query = json!({"expr": "sum by (topic) (up)", "legendFormat": "{{topic}} {{group}}"});
     assert_eq!(lost_in_legend(&query), ["group"]);

@@ -4,7 +4,7 @@
 use regex::Regex;
 use serde_json::Value;
 
-use super::promql::{self, Selector};
+use super::promql::{self, Expression, Selector};
 
 /// What breaks a rule.
 pub(crate) struct Finding {
@@ -139,7 +139,7 @@ fn template_queries(board: &Value, found: &mut Findings) {
         match shape.captures(query) {
             None => found.add(RULE, format!("{name}: {query}")),
             Some(parts) => {
-                if let Err(error) = promql::read(&parts[1]) {
+                if let Err(error) = selecting(&parts[1]) {
                     found.add(RULE, format!("{name}: {error}"));
                 }
             }
@@ -187,8 +187,17 @@ fn panel_rules(board: &Value, panel: &Value, found: &mut Findings) {
     );
 }
 
+/// Reads an expression that selects something.
+fn selecting(expr: &str) -> Result<Expression, String> {
+    let read = promql::read(expr)?;
+    match read.selectors.as_slice() {
+        [] => Err(format!("selects nothing: {expr}")),
+        _ => Ok(read),
+    }
+}
+
 fn promql_rules(title: &str, expr: &str, found: &mut Findings) {
-    let read = match promql::read(expr) {
+    let read = match selecting(expr) {
         Ok(read) => read,
         Err(error) => {
             found.add("target-promql-rule", format!("{title}: {error}"));
