@@ -119,6 +119,8 @@ impl Event {
 
 /// Why a broker cannot be reached, as labels have it.
 pub const CONNECT_FAULTS: [&str; 5] = ["io", "refused", "resolve", "timeout", "tls"];
+/// Why records of a topic are sent as they came once its brokers have refused added headers.
+pub const EDITS_REFUSED: &str = "refused";
 
 /// What happened.
 #[derive(Debug)]

@@ -317,13 +317,16 @@ impl Recorder {
             touched: self.now,
             round: 0,
         };
-        if self
-            .cells
-            .get_mut(id as usize)?
-            .insert(key, entry)
-            .is_none()
-        {
+        let cells = self.cells.get_mut(id as usize)?;
+        let first = cells.is_empty();
+        // What counts the overflow is not part of it.
+        if cells.insert(key, entry).is_none() && id != Id::SeriesCapped {
             self.used = self.used.saturating_add(cost);
+        }
+        let mut names = id.family().labels.iter();
+        if first && names.any(|name| OUTSIDE_LABELS.contains(name)) {
+            // An alert reads it: it exists before the family is capped.
+            self.touch(Id::SeriesCapped, &[id.family().name]);
         }
         Some(key)
     }

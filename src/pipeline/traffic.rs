@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{conventions, names::Names, sink::exemplar};
 use crate::{
     event::{
-        Answer, CONNECT_FAULTS, Delivered, Direction, Event, EventKind, Facts, Injection, Name,
-        Produced, ProducedPart, PublishOutcome, Settled, Stamp,
+        Answer, CONNECT_FAULTS, Delivered, Direction, EDITS_REFUSED, Event, EventKind, Facts,
+        Injection, Name, Produced, ProducedPart, PublishOutcome, Settled, Stamp,
     },
     metrics::{Id, Recorder},
 };
@@ -107,6 +107,8 @@ fn injection(part: &ProducedPart, topic: &str, recorder: &mut Recorder) {
     } = part.injection;
     if records > 0 {
         recorder.add(Id::InjectedRecords, &[topic], records);
+        // An alert reads it: it exists before it moves.
+        recorder.touch(Id::InjectionSkipped, &[topic, EDITS_REFUSED]);
     }
     for descent in &part.descent {
         let evidence = descent.evidence.as_str();

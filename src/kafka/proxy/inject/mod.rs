@@ -37,8 +37,8 @@ use super::{
 };
 use crate::{
     event::{
-        CapturedBatch, Codec, Descent, Injection, Name, ProducedPart, ProducerSequence,
-        Reservation, Stamp, Traced, UNRESOLVED,
+        CapturedBatch, Codec, Descent, EDITS_REFUSED, Injection, Name, ProducedPart,
+        ProducerSequence, Reservation, Stamp, Traced, UNRESOLVED,
     },
     kafka::wire::{
         batch::BatchHeader,
@@ -457,7 +457,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         seen: &mut Told,
     ) -> Result<Vec<u8>, &'static str> {
         if topic.is_off() {
-            return Err("refused");
+            return Err(EDITS_REFUSED);
         }
         // No answer would tell that the broker refused it, and it would close the connection.
         let blind = self.acks == 0;
