@@ -3,6 +3,7 @@
 
 CARGO ?= cargo
 DEMO_ARGS ?=
+DEMO_PROFILE ?= quick
 FUZZ_CASES ?= 1000000
 HEALTHY_SECONDS ?= 1800
 ASSETS_SECONDS ?= 900
@@ -15,7 +16,7 @@ help:
 ## demo        build and run the order pipeline on an embedded cluster (DEMO_ARGS="--duration 30s" to stop by itself)
 demo:
 	@scripts/tools.sh build
-	$(CARGO) run --profile quick --quiet -- demo $(DEMO_ARGS)
+	$(CARGO) run --profile $(DEMO_PROFILE) --quiet -- demo $(DEMO_ARGS)
 
 ## test        all tests, real Kafka brokers and real clients included; installs what is missing
 test:
