@@ -452,6 +452,9 @@ mod checks {
             let topic = [("topic", PROGRAM)];
             sidecar.settles_at("throughline_produced_records_total", &topic, COUNT as f64);
             sidecar.settles_at("throughline_injected_records_total", &topic, COUNT as f64);
+            // What tells that injection was switched off is there before it ever is.
+            let off = [topic[0], ("reason", "refused")];
+            sidecar.settles_at("throughline_injection_skipped_total", &off, 0.0);
             let left = written - read.max(0) + COUNT as i64;
             stage.program(
                 &sidecar,
