@@ -2,13 +2,10 @@
 //!
 //! Must not follow, retry or decide: whoever asks knows what the answer should be.
 
-use std::{
-    io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use serde_json::Value;
+use ureq::{Agent, http::Request};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -18,30 +15,36 @@ pub(crate) struct Body<'a> {
     pub(crate) text: &'a str,
 }
 
-/// Status and body of the answer. HTTP 1.0: the answer ends with the connection.
+/// Status and body of the answer, whatever the status. The connection is open until the answer is read: a server that closes behind its
+/// answer may lose it.
 pub(crate) fn call(
     address: SocketAddr,
     method: &str,
     path: &str,
     body: Option<Body<'_>>,
 ) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    let Body { kind, text } = body.unwrap_or(Body {
-        kind: "text/plain",
-        text: "",
-    });
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{text}",
-        text.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let parts = answer.split_once("\r\n\r\n").zip(answer.split(' ').nth(1));
-    let ((_, body), status) = parts.ok_or_else(|| io::Error::other("no answer"))?;
-    let status = status.parse().map_err(io::Error::other)?;
-    Ok((status, body.to_owned()))
+    let agent: Agent = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .timeout_global(Some(LIMIT))
+        .build()
+        .into();
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://{address}{path}"));
+    let answer = match body {
+        Some(Body { kind, text }) => {
+            let request = request.header("Content-Type", kind).body(text);
+            agent.run(request.map_err(io::Error::other)?)
+        }
+        None => agent.run(request.body(()).map_err(io::Error::other)?),
+    };
+    let mut answer = answer.map_err(ureq::Error::into_io)?;
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().with_config().limit(u64::MAX);
+    let body = body.read_to_string().map_err(ureq::Error::into_io)?;
+    Ok((status, body))
 }
 
 /// As [`call`], with JSON both ways; an answer that is none is null.
