@@ -1,8 +1,9 @@
 //! The client programs of `tests/clients`: built once, run as children, their lines read as JSON.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -85,10 +86,27 @@ impl Client {
     }
 }
 
+/// What a client program printed so far, and how many lines of each type: there may be a million.
+#[derive(Default)]
+struct Parsed {
+    lines: Vec<Value>,
+    of_type: BTreeMap<String, usize>,
+}
+
+impl Parsed {
+    fn take(&mut self, lines: &[String]) {
+        for line in lines.iter().map(|line| parse(line)) {
+            let kind = line["type"].as_str().unwrap_or_default();
+            *self.of_type.entry(kind.to_owned()).or_default() += 1;
+            self.lines.push(line);
+        }
+    }
+}
+
 /// A client program under way.
 pub(crate) struct Running {
     process: Process,
-    parsed: Mutex<Vec<Value>>,
+    parsed: Mutex<Parsed>,
 }
 
 impl Running {
@@ -99,7 +117,7 @@ impl Running {
         let name = format!("{name} {}", arguments.first().unwrap_or(&""));
         Self {
             process: Process::spawn(&name, &mut command),
-            parsed: Mutex::new(Vec::new()),
+            parsed: Mutex::default(),
         }
     }
 
@@ -113,9 +131,9 @@ impl Running {
     ) -> T {
         let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
         self.process.wait_for(what, limit, |lines| {
-            let done = parsed.len();
-            parsed.extend(lines[done..].iter().map(|line| parse(line)));
-            find(&parsed)
+            let done = parsed.lines.len();
+            parsed.take(&lines[done..]);
+            find(&parsed.lines)
         })
     }
 
@@ -126,16 +144,20 @@ impl Running {
 
     /// The lines so far, from number `from` on.
     pub(crate) fn lines_from(&self, from: usize) -> Vec<Value> {
-        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = parsed.len();
-        let lines = self.process.lines_from(done);
-        parsed.extend(lines.iter().map(|line| parse(line)));
-        parsed.get(from..).unwrap_or_default().to_vec()
+        let parsed = self.up_to_now();
+        parsed.lines.get(from..).unwrap_or_default().to_vec()
     }
 
     /// How many lines were printed so far.
     pub(crate) fn seen(&self) -> usize {
-        self.lines_from(0).len()
+        self.up_to_now().lines.len()
+    }
+
+    fn up_to_now(&self) -> MutexGuard<'_, Parsed> {
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.process.lines_from(parsed.lines.len());
+        parsed.take(&lines);
+        parsed
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -149,10 +171,7 @@ impl Running {
 
     /// How many lines of one type were printed so far.
     pub(crate) fn count(&self, kind: &str) -> usize {
-        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = self.process.lines_from(parsed.len());
-        parsed.extend(lines.iter().map(|line| parse(line)));
-        parsed.iter().filter(|line| line["type"] == kind).count()
+        self.up_to_now().of_type.get(kind).copied().unwrap_or(0)
     }
 
     /// A named signal (`STOP`, `CONT`, ...).
