@@ -17,7 +17,7 @@ from grafana import (
     override, quantile, rate, sel, sli, stat, steps, table, timeline, tl, to_board, top, union,
 )
 from shared import (
-    BUDGET, BUDGET_LEFT, BURN, COUNT, CTG, DEBUG, EXECUTIVE, NO_SCHEMAS, OBJECTIVE, ON_CALL, PARTITIONS_OFF, SECONDS, SHARE, SIDECAR,
+    BUDGET, BUDGET_LEFT, BURN, COUNT, CTG, DEBUG, EXECUTIVE, NO_LETTERS, NO_SCHEMAS, OBJECTIVE, ON_CALL, PARTITIONS_OFF, SECONDS, SHARE, SIDECAR,
     SLI, STATES, TOPIC_GROUP, URGENCY, among, burn, fetched, links, row_links, strictest, success, success_now, to_debug, to_on_call,
     variables,
 )
@@ -32,7 +32,7 @@ def executive():
     owner = by("max", "cluster, topic, team", sel("cluster_topic:throughline_topic_owner:info", "t", 'team=~"$team"'))
     team_on_call = board(ON_CALL, ("cluster", "${__data.fields.cluster}"), ("team", "${__data.fields.team}"))
     least = f"bottomk(20, {BUDGET_LEFT})"
-    dead = by("sum", CTG, over_range("dead_letter_records_total", "tg"))
+    dead = by("sum", CTG, over_range("dead_letter_records_total", "tg")) + " > 0"
     headline = [
         stat(1, "Publish success, 24 h",
             "Share of records that programs tried to produce and brokers acknowledged; green means that the strictest objective of the "
@@ -110,7 +110,8 @@ def executive():
         table(16, "Top topics by dead letters",
             "Where records were given up on in the time range, most first; transient causes can be given back, persistent ones need a "
             "fix. A click goes on call.",
-            "short", {"dead letters": (top(10, dead), COUNT)}, "dead letters", row_links(ON_CALL, "On call")),
+            "short", {"dead letters": (top(10, dead), COUNT)}, "dead letters", row_links(ON_CALL, "On call"),
+            noValue=NO_LETTERS),
     ]
     rows = [
         ("Now", 101, headline),
@@ -267,7 +268,7 @@ def on_call():
             "Records a second that became due; it stands still when no observer runs.",
             "cps", (f"sum({rate('canary_sent_total')})", "sent"), w=3, h=8),
     ]
-    dead = by("sum", f"{CTG}, dlq_topic, category", over_range("dead_letter_records_total", "tg"))
+    dead = by("sum", f"{CTG}, dlq_topic, category", over_range("dead_letter_records_total", "tg")) + " > 0"
     bad = [
         lines(22, "Schema failures",
             "Records a second whose schema is unknown or another topic's, or that do not decode; each will fail in every reader: stop the "
@@ -292,7 +293,8 @@ def on_call():
         table(25, "Dead letters, latest",
             "What went to dead-letter topics in the time range: transient records can be given back, persistent ones need a fix first. A "
             "click on the group leads to them on debug.",
-            "short", {"dead letters": (top(20, dead), COUNT)}, "dead letters", rows_to_debug, w=15),
+            "short", {"dead letters": (top(20, dead), COUNT)}, "dead letters", rows_to_debug, w=15,
+            noValue=NO_LETTERS),
     ]
     rows = [
         ("What burns", 101, burning),

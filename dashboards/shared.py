@@ -76,6 +76,7 @@ STATES = {
 }
 PARTITIONS_OFF = "Not kept: metrics.partitions is off"
 NO_SCHEMAS = "No record with a schema was seen"
+NO_LETTERS = "No record was given up on"
 TOPIC_GROUP = "{{topic}} {{group}} ({{cluster}})"
 
 OBJECTIVE = by("max", SLI, sli("objective:ratio", "TG"))

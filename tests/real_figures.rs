@@ -347,6 +347,12 @@ fn from_zero(sidecar: &Throughline, topic: &str, group: &str) {
         sidecar.settles_at(name, &[("topic", topic)], 0.0);
     }
     sidecar.settles_at("throughline_commits_total", &[("group", group)], 0.0);
+    for name in [
+        "throughline_lost_records_total",
+        "throughline_dead_letter_records_total",
+    ] {
+        sidecar.settles_at(name, &labels[..2], 0.0);
+    }
 }
 
 /// Lag in records and seconds of a consumer that reads on and stops committing.

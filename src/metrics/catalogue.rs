@@ -291,7 +291,7 @@ families! {
     DuplicateWindow "throughline_duplicate_window_seconds" Gauge Seconds Failures [] Latency
         "How far back every examined event is remembered: less than configured where more came than there is memory for";
     DeadLetterRecords "throughline_dead_letter_records_total" Counter Records Failures ["topic" "group" "dlq_topic" "category"] Latency
-        "Records given up on, by the topic they were read from, once the dead-letter topic has them";
+        "Records given up on, by the topic they were read from, once the dead-letter topic has them; 0 without dlq_topic beforehand";
     RetriedRecords "throughline_retried_records_total" Counter Records Failures ["topic" "group" "retry_topic" "category"] Latency
         "Records set aside to be tried again, once the retry topic has them";
     AcknowledgedRecords "throughline_share_acknowledged_records_total" Counter Records Failures ["topic" "group" "acknowledgement"] Latency

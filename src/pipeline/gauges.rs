@@ -12,7 +12,7 @@ use super::{
     snapshot::{GroupTopic, seconds},
 };
 use crate::{
-    event::{Name, Stamp},
+    event::{Category, Name, Stamp},
     metrics::{Id, Recorder},
     sli::{
         Engine, GroupStatus, LossReason, PartitionLag, ProgressState, ReaderStatus, TopicHealth,
@@ -212,6 +212,13 @@ pub(super) fn keep(table: &LagTable, recorder: &mut Recorder) {
     for (topic, group) in table.keys() {
         for reason in LossReason::ALL {
             recorder.touch(Id::LostRecords, &[&**topic, &**group, reason.as_str()]);
+        }
+        // Where a dead letter will go is not known before.
+        for category in Category::ALL {
+            recorder.touch(
+                Id::DeadLetterRecords,
+                &[&**topic, &**group, "", category.as_str()],
+            );
         }
     }
 }
