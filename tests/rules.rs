@@ -22,14 +22,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use serde_json::{Value, json};
 
 use prometheus::{prometheus_with, promtool};
 use promql::Series;
-use support::ports;
+use support::{ports, throughline::binary};
 use yaml::{list, text};
 
 /// File in `alerts/`, and what makes it.
@@ -50,8 +49,8 @@ fn alerts() -> PathBuf {
 /// Runs the binary: exit status, stdout, stderr.
 #[track_caller]
 fn throughline(arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
-    let output = command.args(arguments).output().expect("the binary");
+    let output = binary().args(arguments).output();
+    let output = output.expect("the binary");
     let said = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let code = output.status.code().expect("it ended by itself");
     (code, said(output.stdout), said(output.stderr))

@@ -10,13 +10,15 @@
     reason = "a test fails by panicking, with a message that says what was seen"
 )]
 
+mod support;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
+use support::throughline::binary;
 use throughline::metrics::catalogue::{Id, Kind};
 
 const SECTIONS: [&str; 5] = ["Meaning", "Impact", "Diagnosis", "Mitigation", "Escalation"];
@@ -260,7 +262,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
 
 /// The options that a command knows, by its own help.
 fn options(command: &[&str]) -> BTreeSet<String> {
-    let help = Command::new(env!("CARGO_BIN_EXE_throughline"))
+    let help = binary()
         .args(command)
         .arg("--help")
         .output()
@@ -315,10 +317,8 @@ fn every_configuration_that_a_page_tries_out_is_right() {
         for line in tries {
             let (_, setting) = line.split_once("--set ").expect("what is tried");
             let setting = setting.trim().trim_matches('\'');
-            let answer = Command::new(env!("CARGO_BIN_EXE_throughline"))
+            let answer = binary()
                 .args(["check", "--offline", "--set", setting])
-                // Variables of whoever runs the tests are configuration too.
-                .env_clear()
                 .output()
                 .expect("the binary runs");
             let said = String::from_utf8_lossy(&answer.stderr);
