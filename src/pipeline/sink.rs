@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use super::{conventions, names::Names, notes::Notes, snapshot::seconds};
+use super::{conventions, gauges, names::Names, notes::Notes, snapshot::seconds};
 use crate::{
     event::{Acknowledgement, Category, Name, SpanIds},
     metrics::{Exemplar, Id, Recorder},
-    sli::{DuplicateClass, Loss, LossReason, Measure, Reason, Series, Sink, Stage},
+    sli::{DuplicateClass, Loss, Measure, Reason, Series, Sink, Stage},
 };
 
 /// Writes measures into the registry.
@@ -123,10 +123,7 @@ impl Recording<'_> {
         self.recorder.touch(Id::DeliveredRecords, &labels);
         self.recorder.touch(Id::DeliveredBytes, &labels);
         self.recorder.touch(Id::Commits, &[&*group]);
-        for reason in LossReason::ALL {
-            let labels = [&*topic, &*group, reason.as_str()];
-            self.recorder.touch(Id::LostRecords, &labels);
-        }
+        gauges::stand_at_zero(&topic, &group, self.recorder);
         for class in DuplicateClass::DELIVERED {
             let labels = [&*topic, &*group, class.as_str()];
             self.recorder.touch(Id::DuplicateRecords, &labels);
