@@ -73,17 +73,6 @@ fn other_expressions(board: &Value) -> Vec<&str> {
     selectors.chain(annotations).collect()
 }
 
-/// Series that there are.
-fn series() -> Series {
-    let rules = fs::read_to_string(root().join("alerts/throughline.rules.yaml")).expect("rules");
-    let record = Regex::new(r"- record: '?([A-Za-z0-9_:]+)").expect("regex");
-    Series::with(
-        record
-            .captures_iter(&rules)
-            .map(|found| found[1].to_owned()),
-    )
-}
-
 /// Labels in the legend that the query does not keep.
 fn lost_in_legend(query: &Value) -> Vec<String> {
     let Ok(read) = promql::read(text(&query["expr"])) else {
@@ -203,7 +192,7 @@ fn every_query_is_promql() {
 
 #[test]
 fn nothing_is_read_that_is_not_there() {
-    let known = series();
+    let known = Series::with(promql::recorded());
     for board in boards() {
         let mut found: Vec<String> = Vec::new();
         for (title, expr) in expressions(&board) {

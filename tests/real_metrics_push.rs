@@ -27,6 +27,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const COUNT: usize = 60;
 /// Counts on whether anything happens or not.
 const CPU: &str = "process_cpu_seconds_total";
+/// Stands at 0 for every family that has series.
+const CAPPED: &str = "throughline_series_capped_total";
 /// The dataplane's own, which has fixed buckets everywhere.
 const FIXED: &str = "throughline_proxy_added_latency_seconds";
 /// Gauges of what is now, which stand still where nothing happens.
@@ -123,8 +125,8 @@ fn differences(page: &Figures, push: &Figures) -> Vec<String> {
         let equal = match (shown, pushed) {
             (Some(shown), Some(pushed)) if key.0 == CPU => pushed >= shown,
             (Some(shown), Some(pushed)) => same(*shown, *pushed),
-            // Pushed after the page was made: what was born meanwhile and has counted nothing.
-            (None, Some(pushed)) => same(*pushed, 0.0),
+            // Born at 0 with the first series of its family, which may be after the page was made.
+            (None, Some(pushed)) if key.0 == CAPPED => same(*pushed, 0.0),
             _ => false,
         };
         if !equal {

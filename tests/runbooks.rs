@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, with a message that says what was seen"
 )]
 
+mod promql;
 mod support;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use promql::recorded;
 use support::throughline::binary;
 use throughline::metrics::catalogue::{Id, Kind};
 
@@ -93,16 +95,6 @@ fn shipped() -> Vec<Shipped> {
         .collect();
     assert!(all.len() > 30, "{} alerts", all.len());
     all
-}
-
-/// Names that the shipped rules record.
-fn recorded() -> BTreeSet<String> {
-    let files = ["rules", "alerts"].map(|kind| read(&format!("alerts/throughline.{kind}.yaml")));
-    let lines = files.iter().flat_map(|text| text.lines());
-    lines
-        .filter_map(|line| line.trim().strip_prefix("- record: "))
-        .map(|name| name.trim_matches('\'').to_owned())
-        .collect()
 }
 
 /// The text between fences, and between single backticks.

@@ -9,14 +9,14 @@ use std::{
 
 use super::{
     names::Names,
+    sink,
     snapshot::{GroupTopic, seconds},
 };
 use crate::{
-    event::{Category, Name, Stamp},
+    event::{Name, Stamp},
     metrics::{Id, Recorder},
     sli::{
-        Engine, GroupStatus, LossReason, PartitionLag, ProgressState, ReaderStatus, TopicHealth,
-        TopicSchemas,
+        Engine, GroupStatus, PartitionLag, ProgressState, ReaderStatus, TopicHealth, TopicSchemas,
     },
 };
 
@@ -210,21 +210,7 @@ pub(super) fn skews(skews: &[(Name, f64)], recorder: &mut Recorder, names: &mut 
 /// Keeps what an alert reads as long as there is a reader, whether it ever moves or not.
 pub(super) fn keep(table: &LagTable, recorder: &mut Recorder) {
     for (topic, group) in table.keys() {
-        stand_at_zero(topic, group, recorder);
-    }
-}
-
-/// Makes what an alert reads of a topic and group exist before it moves.
-pub(super) fn stand_at_zero(topic: &str, group: &str, recorder: &mut Recorder) {
-    for reason in LossReason::ALL {
-        recorder.touch(Id::LostRecords, &[topic, group, reason.as_str()]);
-    }
-    // Where a dead letter will go is not known before.
-    for category in Category::ALL {
-        recorder.touch(
-            Id::DeadLetterRecords,
-            &[topic, group, "", category.as_str()],
-        );
+        sink::stand_at_zero(topic, group, recorder);
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use super::{conventions, gauges, names::Names, notes::Notes, snapshot::seconds};
+use super::{conventions, names::Names, notes::Notes, snapshot::seconds};
 use crate::{
     event::{Acknowledgement, Category, Name, SpanIds},
     metrics::{Exemplar, Id, Recorder},
-    sli::{DuplicateClass, Loss, Measure, Reason, Series, Sink, Stage},
+    sli::{DuplicateClass, Loss, LossReason, Measure, Reason, Series, Sink, Stage},
 };
 
 /// Writes measures into the registry.
@@ -90,6 +90,20 @@ impl Sink for Recording<'_> {
     }
 }
 
+/// Makes what an alert reads of a topic and group exist before it moves.
+pub(super) fn stand_at_zero(topic: &str, group: &str, recorder: &mut Recorder) {
+    for reason in LossReason::ALL {
+        recorder.touch(Id::LostRecords, &[topic, group, reason.as_str()]);
+    }
+    // Where a dead letter will go is not known before.
+    for category in Category::ALL {
+        recorder.touch(
+            Id::DeadLetterRecords,
+            &[topic, group, "", category.as_str()],
+        );
+    }
+}
+
 impl Recording<'_> {
     fn lost(&mut self, loss: &Loss<'_>) {
         match loss {
@@ -123,7 +137,7 @@ impl Recording<'_> {
         self.recorder.touch(Id::DeliveredRecords, &labels);
         self.recorder.touch(Id::DeliveredBytes, &labels);
         self.recorder.touch(Id::Commits, &[&*group]);
-        gauges::stand_at_zero(&topic, &group, self.recorder);
+        stand_at_zero(&topic, &group, self.recorder);
         for class in DuplicateClass::DELIVERED {
             let labels = [&*topic, &*group, class.as_str()];
             self.recorder.touch(Id::DuplicateRecords, &labels);

@@ -6,10 +6,14 @@
 
 #![allow(
     dead_code,
-    reason = "each of the two programs that read PromQL uses a part of it"
+    reason = "each program that reads rules or PromQL uses a part of it"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use throughline::metrics::catalogue::{Id, Kind};
@@ -171,6 +175,20 @@ const OF_ALERTS: &[&str] = &[
     "sli",
     "broker",
 ];
+
+/// Names that the shipped rules record.
+pub(crate) fn recorded() -> BTreeSet<String> {
+    let alerts = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts");
+    let files = ["rules", "alerts"].map(|kind| {
+        let path = alerts.join(format!("throughline.{kind}.yaml"));
+        fs::read_to_string(path).expect("rules")
+    });
+    let lines = files.iter().flat_map(|text| text.lines());
+    lines
+        .filter_map(|line| line.trim().strip_prefix("- record: "))
+        .map(|name| name.trim_matches('\'').to_owned())
+        .collect()
+}
 
 /// Series by name, with the labels that they may have.
 #[derive(Debug)]
