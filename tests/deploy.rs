@@ -19,8 +19,7 @@ mod tools;
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -28,7 +27,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use support::{deadline::poll_until, ports, process::Process};
+use support::{deadline::poll_until, http, ports, process::Process};
 use tools::{path, read, run};
 
 const INSTALL: &str =
@@ -526,17 +525,6 @@ fn prometheus_keeps_what_the_rules_look_back_on_and_scrapes_what_is_there() {
     }
 }
 
-/// What a server on loopback answers, head and body.
-fn get(port: u16, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    // 1.0: the answer ends with the connection.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
 #[test]
 fn the_demo_serves_metrics_on_every_port_that_prometheus_scrapes() {
     let project = project();
@@ -568,7 +556,7 @@ fn the_demo_serves_metrics_on_every_port_that_prometheus_scrapes() {
             &format!("sidecar {n} answers: {}", demo.tail()),
             LIMIT,
             || {
-                let page = get(port, "/metrics").ok()?;
+                let (_, page) = http::call(http::local(port), "GET", "/metrics", None).ok()?;
                 page.contains("throughline_build_info").then_some(())
             },
         );
