@@ -19,7 +19,6 @@ mod tools;
 use std::{
     collections::BTreeSet,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -534,14 +533,8 @@ fn the_demo_serves_metrics_on_every_port_that_prometheus_scrapes() {
     let scraped = (9470..9480)
         .filter(|port| text.contains(&format!("demo:{port}")))
         .count();
-    // As many in a row as the demo is to have, from a port that is free here.
-    let first = poll_until("ports in a row", LIMIT, || {
-        let first = ports::free();
-        let rest = (1..scraped).map(|n| first + u16::try_from(n).expect("few"));
-        rest.into_iter()
-            .all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-            .then_some(first)
-    });
+    // As many in a row as the demo is to have.
+    let first = ports::in_a_row(scraped);
     let mut command = support::throughline::binary();
     command.args([
         "demo",
