@@ -57,7 +57,7 @@ fn is_whole() -> bool {
 
 /// The shipped rules.
 fn rules() -> Vec<String> {
-    let times = Regex::new(r"(?m)^( +(?:for|interval): )(\d+)([smh])$").expect("a regex");
+    let times = Regex::new(r"(?m)^( +(for|interval): )(\d+)([smh])$").expect("a regex");
     let files = ["throughline.rules.yaml", "throughline.alerts.yaml"].into_iter();
     let texts = files.map(|file| {
         let path = root().join("alerts").join(file);
@@ -66,12 +66,14 @@ fn rules() -> Vec<String> {
             return text;
         }
         let seconds = |found: &regex::Captures<'_>| {
-            let count: u64 = found[2].parse().expect("a number");
-            let seconds = match &found[3] {
+            let count: u64 = found[3].parse().expect("a number");
+            let seconds = match &found[4] {
                 "h" => count * 60,
                 "m" => count,
                 _ => count / 6,
             };
+            // Three evaluations: one scrape or look that this machine holds up is no alert.
+            let seconds = seconds.max(if &found[2] == "for" { 15 } else { 0 });
             format!("{}{seconds}s", &found[1])
         };
         times.replace_all(&text, seconds).into_owned()

@@ -213,6 +213,8 @@ fn lag_rises_and_falls_with_a_burst_and_is_nothing_in_the_silence_after() {
 #[test]
 fn a_rebalance_in_a_burst_is_no_stall_and_no_failure() {
     const COUNT: usize = 6000;
+    /// Written once a guest is there: the burst may be over before it is, and it shall have something to read.
+    const PIECE: usize = 1200;
     let stage = Stage::start();
     stage.kafka.topic("moving", 6, "");
     let member = |name: &str| {
@@ -225,11 +227,18 @@ fn a_rebalance_in_a_burst_is_no_stall_and_no_failure() {
         member
     };
     let steady: Vec<Running> = ["a", "b", "c"].map(member).into();
-    let burst = format!("--count {COUNT} --partitions 6 --now --delay-ms 2 --idempotent");
-    let producer = stage.begin("produce", "moving", &burst);
+    let burst = |first: usize, count: usize| {
+        let range = format!("--first {first} --count {count} --partitions 6");
+        let more = format!("{range} --now --delay-ms 2 --idempotent");
+        stage.begin("produce", "moving", &more)
+    };
+    let mut producers = vec![burst(0, COUNT)];
+    let mut written = COUNT;
     let mut gone = Vec::new();
     for (round, kill) in [false, true].into_iter().enumerate() {
         let guest = member(&format!("guest-{round}"));
+        producers.push(burst(written, PIECE));
+        written += PIECE;
         poll_until("the guest to read", LIMIT, || {
             nobody_is_stuck(&stage);
             (guest.read() >= 20).then_some(())
@@ -240,7 +249,9 @@ fn a_rebalance_in_a_burst_is_no_stall_and_no_failure() {
             guest.leave(LIMIT)
         });
     }
-    producer.finish(LIMIT);
+    for producer in producers {
+        producer.finish(LIMIT);
+    }
     let unique = || {
         let of = |member: &Running| member.lines();
         let lines = steady
@@ -253,7 +264,7 @@ fn a_rebalance_in_a_burst_is_no_stall_and_no_failure() {
     };
     poll_until("every record to be given", LIMIT, || {
         nobody_is_stuck(&stage);
-        (unique() == COUNT).then_some(())
+        (unique() == written).then_some(())
     });
     let labels = [("topic", "moving"), ("group", "moving")];
     stage

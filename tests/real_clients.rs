@@ -195,11 +195,12 @@ impl<'a> Run<'a> {
 
     /// Two members, a third that joins late, one that leaves, one that is killed.
     fn group_life(&mut self) {
-        let first = self.member("first", "sync");
-        let second = self.member("second", "async");
+        let first = self.member("first", "sync", "30000");
+        // Of this one the broker learns by its session only that it is gone.
+        let second = self.member("second", "async", "6000");
         self.produce(0);
         self.wait_for_records(&[&first, &second], 1);
-        let third = self.member("third", "auto");
+        let third = self.member("third", "auto", "30000");
         self.produce(1);
         self.wait_for_records(&[&first, &second, &third], 2);
         let first = first.leave(END_LIMIT);
@@ -213,7 +214,7 @@ impl<'a> Run<'a> {
     }
 
     /// Starts a member and waits until it has partitions.
-    fn member(&self, name: &str, commit: &str) -> Running {
+    fn member(&self, name: &str, commit: &str, session_ms: &str) -> Running {
         let arguments = self.arguments(
             "consume",
             &[
@@ -224,7 +225,7 @@ impl<'a> Run<'a> {
                 "--commit",
                 commit,
                 "--session-timeout-ms",
-                "3000",
+                session_ms,
             ],
         );
         let member = self.client.start(&arguments);

@@ -72,7 +72,8 @@ fn what_is_known_of_a_member_and_of_its_partitions() {
     let topic = [("topic", "member")];
     let outside = ThroughlineSpec::observer(&kafka.bootstrap(Listener::Plaintext));
     let observer = Throughline::start(outside.set("metrics.partitions", "true"));
-    let more = "--group member --commit-records 350 --pause-ms 200 --property fetch.max.bytes=6000";
+    // Some twenty polls: the observer must see it move on again and again.
+    let more = "--group member --commit-records 350 --pause-ms 500 --property fetch.max.bytes=6000";
     let member = kafka::begin(&at, "consume", "member", more);
     member.wait_for("all records", LIMIT, |lines| {
         let records = lines.iter().filter(|line| line["type"] == "record").count();

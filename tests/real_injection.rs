@@ -14,7 +14,7 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use support::{
-    clients::{Client, Record},
+    clients::{Client, Record, Running},
     deadline::poll_until,
     kafka::{Kafka, KafkaSpec, Listener, Version},
     ports,
@@ -83,6 +83,29 @@ fn a_topic_whose_limit_only_the_edited_batch_exceeds_takes_every_record_and_no_c
     sidecar.terminate();
 }
 
+/// How many pieces a producer sends, with a hold after each.
+const PIECES: usize = 8;
+
+/// Every other piece is written by the broker and nobody hears of it; then the connections end.
+fn lose_answers(behind: &Relay, producer: &mut Running, piece: usize) {
+    for round in 1..=PIECES {
+        poll_until("a piece is acknowledged", LIMIT, || {
+            (producer.count("ack") >= piece * round).then_some(())
+        });
+        let lost = round % 2 == 1;
+        behind.stall(Direction::BrokerToClient, lost);
+        let before = behind.bytes(Direction::ClientToBroker);
+        producer.write_line("on");
+        if lost {
+            poll_until("requests reach the broker", LIMIT, || {
+                (behind.bytes(Direction::ClientToBroker) > before + 100).then_some(())
+            });
+            behind.cut_all();
+            behind.stall(Direction::BrokerToClient, false);
+        }
+    }
+}
+
 #[test]
 fn answers_that_get_lost_leave_each_record_once_with_its_headers_once() {
     const COUNT: usize = 4_000;
@@ -99,25 +122,11 @@ fn answers_that_get_lost_leave_each_record_once_with_its_headers_once() {
         kafka.create_topic(&topic, 6);
         let at = ["produce", "--bootstrap", &bootstrap, "--topic", &topic];
         let how = ["--count", &count, "--delay-ms", "1", "--idempotent"];
-        let producer = client.start(&[&at[..], &how].concat());
-        let acknowledged = || {
-            let lines = producer.lines();
-            lines.iter().filter(|line| line["type"] == "ack").count()
-        };
-        for round in 1..=4 {
-            let wanted = COUNT * round / 8;
-            poll_until("records go through", LIMIT, || {
-                (acknowledged() >= wanted).then_some(())
-            });
-            // The broker takes requests and nobody hears of it; then the connections end.
-            behind.stall(Direction::BrokerToClient, true);
-            let before = behind.bytes(Direction::ClientToBroker);
-            poll_until("requests reach the broker", LIMIT, || {
-                (behind.bytes(Direction::ClientToBroker) > before + 100).then_some(())
-            });
-            behind.cut_all();
-            behind.stall(Direction::BrokerToClient, false);
-        }
+        // Whatever is held up, each cut finds records that are still to be sent.
+        let piece = COUNT / PIECES;
+        let hold = ["--hold-every", &piece.to_string()];
+        let mut producer = client.start(&[&at[..], &how, &hold].concat());
+        lose_answers(&behind, &mut producer, piece);
         let output = producer.finish(LIMIT);
         assert_eq!(output.done()["acked"], COUNT, "{topic}");
         let records = read(&kafka, &topic, COUNT);

@@ -25,6 +25,8 @@ const UNKNOWN: &str = "throughline_sli_unknown_events_total";
 const SAID: &str = "throughline_share_acknowledged_records_total";
 const DUPLICATES: &str = "throughline_duplicate_records_total";
 const COUNT: u64 = 300;
+/// How long a member may keep records where nothing is set, ms: longer than it can be held up for.
+const KAFKAS_LOCK: &str = "30000";
 
 struct Stage {
     kafka: Kafka,
@@ -32,14 +34,15 @@ struct Stage {
 }
 
 impl Stage {
-    /// A broker that takes records back after three seconds, and a sidecar that knows an event by its number.
-    fn start() -> Self {
+    /// A broker that takes records back after so many ms, and a sidecar that knows an event by its number.
+    fn start(lock_ms: &str) -> Self {
         let lock = "group.share.record.lock.duration.ms";
+        // The lock may not be shorter than this, which is 15 s by itself.
         let least = "group.share.min.record.lock.duration.ms";
         let kafka = Kafka::start(
             KafkaSpec::new(Version::V4_4_0)
                 .property(least, "3000")
-                .property(lock, "3000"),
+                .property(lock, lock_ms),
         );
         let spec = ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext));
         let sidecar = Throughline::start(spec.set("duplicates.ids", "[{header: seq}]"));
@@ -90,7 +93,7 @@ fn with<'a>(topic: &'a str, name: &'a str, value: &'a str) -> [(&'a str, &'a str
 
 #[test]
 fn every_record_counts_as_the_member_said() {
-    let stage = Stage::start();
+    let stage = Stage::start(KAFKAS_LOCK);
     let topic = "each";
     stage.filled(topic);
     let more = format!("--release-every 10 --reject-every 7 --until {COUNT}");
@@ -140,7 +143,7 @@ fn every_record_counts_as_the_member_said() {
 
 #[test]
 fn what_a_member_keeps_too_long_is_given_again_and_counts_as_no_progress() {
-    let stage = Stage::start();
+    let stage = Stage::start("3000");
     let topic = "late";
     stage.filled(topic);
     let output = stage.share(topic, &format!("--keep-ms 8000 --until {COUNT}"));
@@ -160,7 +163,7 @@ fn what_a_member_keeps_too_long_is_given_again_and_counts_as_no_progress() {
 
 #[test]
 fn two_members_share_a_topic_and_each_record_is_good_once() {
-    let stage = Stage::start();
+    let stage = Stage::start(KAFKAS_LOCK);
     let topic = "both";
     stage.filled(topic);
     let at = stage.sidecar.bootstrap();
@@ -207,7 +210,7 @@ fn gauge(observer: &Throughline, name: &str, labels: &[(&str, &str)], wanted: f6
 
 #[test]
 fn from_outside_a_share_group_that_is_done_has_no_lag_and_one_that_is_gone_has_the_rest() {
-    let stage = Stage::start();
+    let stage = Stage::start(KAFKAS_LOCK);
     let topic = "seen";
     stage.filled(topic);
     let spec = ThroughlineSpec::observer(&stage.kafka.bootstrap(Listener::Plaintext));

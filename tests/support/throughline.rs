@@ -13,7 +13,7 @@ use super::process::Process;
 
 const READY_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(40);
-const HTTP_LIMIT: Duration = Duration::from_secs(10);
+const HTTP_LIMIT: Duration = Duration::from_secs(60);
 const LOG_LIMIT: Duration = Duration::from_secs(20);
 const FIGURES_LIMIT: Duration = Duration::from_secs(60);
 const CHECK_LIMIT: Duration = Duration::from_secs(60);

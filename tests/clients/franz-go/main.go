@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"os"
@@ -97,6 +98,12 @@ func codec(name string) kgo.CompressionCodec {
 }
 
 func send(producer *kgo.Client, o *tool.Options, tally *tool.Tally, first, end int64) {
+	stdin := bufio.NewReader(os.Stdin)
+	flush := func() {
+		if err := producer.Flush(context.Background()); err != nil {
+			tool.Error("flush", code(err), err.Error())
+		}
+	}
 	for i := first; i < end; i++ {
 		record := o.Record(i)
 		headers := make([]kgo.RecordHeader, 0, len(record.Headers))
@@ -117,10 +124,13 @@ func send(producer *kgo.Client, o *tool.Options, tally *tool.Tally, first, end i
 			}
 		})
 		o.Delay()
+		if o.HoldEvery > 0 && (i+1)%o.HoldEvery == 0 {
+			flush()
+			// Until the next line, or the end of the input.
+			_, _ = stdin.ReadString('\n')
+		}
 	}
-	if err := producer.Flush(context.Background()); err != nil {
-		tool.Error("flush", code(err), err.Error())
-	}
+	flush()
 }
 
 func transact(producer *kgo.Client, o *tool.Options, tally *tool.Tally, transaction tool.Transaction) {

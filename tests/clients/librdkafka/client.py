@@ -81,6 +81,9 @@ def send(producer, arguments, tally, first, end):
             except BufferError:
                 producer.poll(0.05)
         producer.poll(arguments.delay_ms / 1000)
+        if arguments.hold_every and (i + 1) % arguments.hold_every == 0:
+            producer.flush()
+            sys.stdin.readline()
     producer.flush()
 
 

@@ -1,3 +1,6 @@
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.Producer;
@@ -9,6 +12,7 @@ final class Produce {
     private final AtomicLong acked = new AtomicLong();
     private final AtomicLong failed = new AtomicLong();
     private final AtomicLong bytes = new AtomicLong();
+    private final BufferedReader stdin = new BufferedReader(new InputStreamReader(System.in));
 
     Produce(Options options) {
         this.options = options;
@@ -58,11 +62,25 @@ final class Produce {
 
     private void send(Producer<byte[], byte[]> producer, long from, long to) {
         long delay = options.number("delay-ms", 0);
+        long holdEvery = options.number("hold-every", 0);
         for (long i = from; i < to; i++) {
             send(producer, i);
             if (delay > 0) {
                 Pause.milliseconds(delay);
             }
+            if (holdEvery > 0 && (i + 1) % holdEvery == 0) {
+                producer.flush();
+                hold();
+            }
+        }
+    }
+
+    /** Until the next line of standard input, or its end. */
+    private void hold() {
+        try {
+            stdin.readLine();
+        } catch (IOException error) {
+            Out.error("stdin", error);
         }
     }
 

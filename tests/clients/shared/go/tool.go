@@ -33,7 +33,7 @@ type Options struct {
 	TLSCa, TLSCert, TLSKey              string
 	SaslMechanism, Username, Password   string
 	Partitions, ValueBytes, DelayMs     int
-	Count, First, Until                 int64
+	Count, First, Until, HoldEvery      int64
 	TransactionRecords, AbortEvery      int64
 	SessionTimeoutMs                    int
 	Idempotent, Now, NoHeaders          bool
@@ -66,6 +66,7 @@ func Parse() *Options {
 	flags.IntVar(&o.Partitions, "partitions", 6, "")
 	flags.IntVar(&o.ValueBytes, "value-bytes", 100, "")
 	flags.IntVar(&o.DelayMs, "delay-ms", 0, "")
+	flags.Int64Var(&o.HoldEvery, "hold-every", 0, "")
 	flags.IntVar(&o.SessionTimeoutMs, "session-timeout-ms", 10_000, "")
 	flags.Int64Var(&o.Count, "count", 100, "")
 	flags.Int64Var(&o.First, "first", 0, "")

@@ -64,6 +64,7 @@ def arguments():
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--value-bytes", type=int, default=100)
     parser.add_argument("--delay-ms", type=int, default=0)
+    parser.add_argument("--hold-every", type=int, default=0)
     parser.add_argument("--transaction-records", type=int, default=100)
     parser.add_argument("--abort-every", type=int, default=0)
     parser.add_argument("--fan", type=int)
