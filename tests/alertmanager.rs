@@ -20,7 +20,7 @@ use support::alertmanager::{ALWAYS, Alertmanager, NEVER, amtool, folder, shipped
 use support::deadline::{poll_until, try_poll_until};
 use support::hook::Notification;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const RUNBOOKS: &str = "https://github.com/throughline/throughline/blob/main/alerts/runbooks";
 
 /// An alert as Prometheus sends it; labels are `name=value`.

@@ -16,7 +16,7 @@ use std::{process::Command, time::Duration};
 use support::kafka::{Kafka, Listener, Version};
 use support::process::Process;
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(120);
 const TOPICS: [(&str, u32); 5] = [
     ("orders", 6),
     ("payments", 3),

@@ -35,7 +35,7 @@ const INSTALL: &str =
 const KUBERNETES: [&str; 2] = ["1.29", "1.37"];
 const PLAIN: [&str; 3] = ["app", "observer", "podmonitor"];
 const DASHBOARDS: [&str; 4] = ["executive", "on-call", "debug", "sidecar"];
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn kubernetes(name: &str) -> PathBuf {
     path(&format!("deploy/kubernetes/{name}.yaml"))

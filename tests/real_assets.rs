@@ -35,7 +35,7 @@ use support::registry::Registry;
 use support::throughline::{Throughline, ThroughlineSpec};
 use tokio::time::Instant;
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(120);
 const CLUSTER: &str = "assets";
 const DAY: u64 = 86_400;
 /// Two versions of what is written to `articles`.

@@ -20,7 +20,7 @@ use support::deadline::poll_until;
 use support::kafka::{Kafka, KafkaSpec, Listener, Mechanism, Version};
 use support::throughline::{self, Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(120);
 
 const DROPPED: &str = "throughline_telemetry_dropped_total";
 const FAILURES: &str = "throughline_export_failures_total";

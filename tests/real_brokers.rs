@@ -20,7 +20,7 @@ use support::kafka::{Kafka, KafkaSpec, Listener, Mechanism, Version};
 use support::throughline::{Throughline, ThroughlineSpec};
 
 const COUNT: usize = 300;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Direct, or through a sidecar that lives as long as this.
 struct Way {

@@ -25,7 +25,7 @@ use support::ports;
 use support::relay::{Recording, Relay};
 use support::throughline::{Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const COUNT: usize = 2000;
 /// What clients are told instead of 127.0.0.1; the whole of 127/8 is this machine.
 const ADVERTISED: &str = "127.0.0.2";

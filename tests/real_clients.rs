@@ -29,9 +29,9 @@ const PARTITIONS: u32 = 6;
 /// Each of the three phases of a group's life.
 const PHASE_RECORDS: usize = 3340;
 const RECORDS: usize = 3 * PHASE_RECORDS;
-const REBALANCE_LIMIT: Duration = Duration::from_secs(40);
-const CONSUME_LIMIT: Duration = Duration::from_secs(60);
-const END_LIMIT: Duration = Duration::from_secs(30);
+const REBALANCE_LIMIT: Duration = Duration::from_secs(120);
+const CONSUME_LIMIT: Duration = Duration::from_secs(120);
+const END_LIMIT: Duration = Duration::from_secs(120);
 
 /// How the clients reach the broker.
 #[derive(Clone, Copy, Debug)]

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 const LIMIT: Duration = Duration::from_secs(120);
 /// A broker that is dead is refused by its own host at once; a client must see that as quickly.
 const DEAD_LIMIT: Duration = Duration::from_secs(3);
-const ASK_LIMIT: Duration = Duration::from_secs(60);
+const ASK_LIMIT: Duration = Duration::from_secs(120);
 /// Timestamp of record 0 of every run.
 const BASE_TIMESTAMP_MS: i64 = 1_700_000_000_000;
 

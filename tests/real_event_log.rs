@@ -30,7 +30,7 @@ use support::kafka::{Kafka, Listener};
 use support::throughline::{Throughline, ThroughlineSpec};
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// Part of every secret.
 const SECRET: &str = "s3cr3t";
 const CARD: &str = "4111111111111111";

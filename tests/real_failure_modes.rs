@@ -27,7 +27,7 @@ use support::deadline::poll_until;
 use support::kafka::{Kafka, KafkaSpec, Listener, Shared, Version};
 use support::throughline::{Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// One broker for all tests of this file that run at the same time, and a sidecar for each.
 struct Stage {

@@ -18,7 +18,7 @@ use support::clients::{Client, Output};
 use support::kafka::{Kafka, Listener};
 use support::throughline::{Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const EVENTS: &str = "throughline_sli_events_total";
 const GOOD: &str = "throughline_sli_good_events_total";
 const UNKNOWN: &str = "throughline_sli_unknown_events_total";

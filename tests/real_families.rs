@@ -21,7 +21,7 @@ use support::kafka::{self, Kafka, Listener};
 use support::ports;
 use support::throughline::{Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn sidecar(kafka: &Kafka) -> ThroughlineSpec {
     ThroughlineSpec::new(&kafka.bootstrap(Listener::Plaintext))

@@ -22,7 +22,7 @@ use support::kafka::{Kafka, KafkaSpec, Listener, Version};
 use support::segments::{self, Batch};
 use support::throughline::{Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// Width that the design allows where publish times are exact.
 const EXACT_WIDTH: f64 = 0.1;
 

@@ -21,7 +21,7 @@ use support::metrics::Metrics;
 use support::throughline::{Throughline, ThroughlineSpec};
 
 /// Over what the run itself takes.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(120);
 const MEMBERS: [&str; 3] = ["a", "b", "c"];
 const PARTITIONS: usize = 6;
 /// Between two records of one producer.

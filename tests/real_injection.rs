@@ -22,7 +22,7 @@ use support::{
     throughline::{Throughline, ThroughlineSpec},
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn read(kafka: &Kafka, topic: &str, count: usize) -> Vec<Record> {
     let direct = kafka.bootstrap(Listener::Plaintext);

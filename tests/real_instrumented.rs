@@ -28,7 +28,7 @@ use support::{
 };
 
 const COUNT: usize = 60;
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const PRODUCER: i64 = 4;
 const CONSUMER: i64 = 5;
 /// The scope of the sidecar's spans.

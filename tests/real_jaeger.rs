@@ -32,7 +32,7 @@ const SKEW: &str = "clock skew adjustment disabled";
 const CLIENT: i64 = 3;
 const PRODUCER: i64 = 4;
 const CONSUMER: i64 = 5;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// What each record has of its own; `send` and `fetch` are of a batch and stand in one of its traces.
 const OPERATIONS: [&str; 3] = ["create", "process", "commit"];
 

@@ -45,7 +45,7 @@ use tokio::time::Instant;
 
 const PARTITIONS: u32 = 3;
 const RUN_LIMIT: Duration = Duration::from_secs(120);
-const READ_LIMIT: Duration = Duration::from_secs(60);
+const READ_LIMIT: Duration = Duration::from_secs(120);
 /// Enough records for a share of them to mean something.
 const SAMPLE_MIN: usize = 100;
 /// Ends the names of shapes that only a business id leads through.

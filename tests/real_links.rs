@@ -26,7 +26,7 @@ use support::{
 };
 use throughline::propagation::derive;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const COUNT: usize = 60;
 
 /// Topic, partition, offset.

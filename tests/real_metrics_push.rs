@@ -23,7 +23,7 @@ use support::{
     throughline::{Throughline, ThroughlineSpec},
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const COUNT: usize = 60;
 /// Counts on whether anything happens or not.
 const CPU: &str = "process_cpu_seconds_total";

@@ -21,7 +21,7 @@ use support::kafka::{Kafka, KafkaSpec, Listener, Mechanism, Shared, Version};
 use support::metrics::Metrics;
 use support::throughline::{self, Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 const RECORDS: &str = "throughline_group_lag_records";
 const SECONDS: &str = "throughline_group_lag_seconds";

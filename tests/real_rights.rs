@@ -22,7 +22,7 @@ use support::kafka::{self, CLUSTER_ID, Kafka, KafkaSpec, Listener, Version};
 use support::metrics::Metrics;
 use support::throughline::{self, Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(120);
 const COUNT: usize = 10;
 const COMMITTED: usize = 4;
 

@@ -26,7 +26,7 @@ use support::kafka::{Kafka, KafkaSpec, Listener, Version};
 use support::stage::traced;
 use support::throughline::{Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// Part of every secret.
 const SECRET: &str = "s3cr3t";
 const RECORDS: usize = 30;

@@ -23,7 +23,7 @@ use support::same::assert_same;
 use support::throughline::{self, Throughline, ThroughlineSpec};
 
 const COUNT: usize = 300;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const CLIENTS: [Client; 4] = [
     Client::Java,
     Client::FranzGo,

@@ -18,7 +18,7 @@ use support::deadline::try_poll_until;
 use support::kafka::{Kafka, KafkaSpec, Listener, Version};
 use support::throughline::{Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(120);
 const EVENTS: &str = "throughline_sli_events_total";
 const GOOD: &str = "throughline_sli_good_events_total";
 const UNKNOWN: &str = "throughline_sli_unknown_events_total";

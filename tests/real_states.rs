@@ -21,7 +21,7 @@ use support::kafka::{self, Kafka, Listener};
 use support::metrics::Metrics;
 use support::throughline::{Throughline, ThroughlineSpec};
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(120);
 
 const RECORDS: &str = "throughline_group_lag_records";
 const SECONDS: &str = "throughline_group_lag_seconds";

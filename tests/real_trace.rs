@@ -32,7 +32,7 @@ use support::{
     throughline::{Throughline, ThroughlineSpec, binary},
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// One broker for all tests; topics keep them apart.
 struct Stage {

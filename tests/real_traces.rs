@@ -26,7 +26,7 @@ use support::{
     throughline::{Throughline, ThroughlineSpec},
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const COUNT: usize = 60;
 const CLIENT: i64 = 3;
 const PRODUCER: i64 = 4;

@@ -19,7 +19,7 @@ const INSTALL: &str = "apt-get install -y --no-install-recommends prometheus-ale
 /// Receivers of the shipped configuration.
 const SHIPPED_URL: &str = "http://127.0.0.1:9095";
 const GROUP_WAIT: &str = "group_wait: 1s";
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Times that are over; how the windows for planned work are shipped.
 pub(crate) const NEVER: &str = "[{years: [\"2000\"]}]";

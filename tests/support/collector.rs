@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::{cache, deadline::poll_until, ports, process::Process};
 
 const VERSION: &str = "v0.162.0";
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 const MODULES: [&str; 4] = [
     "go.opentelemetry.io/collector/receiver/otlpreceiver",
     "go.opentelemetry.io/collector/processor/batchprocessor",

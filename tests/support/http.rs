@@ -7,7 +7,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use serde_json::Value;
 use ureq::{Agent, http::Request};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A body to send, and what it is.
 pub(crate) struct Body<'a> {

@@ -25,7 +25,7 @@ use super::{
 
 const MODULE: &str = "github.com/jaegertracing/jaeger";
 const VERSION: &str = "v1.76.0";
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// A running Jaeger that keeps traces in memory; ends when dropped.
 pub(crate) struct Jaeger {

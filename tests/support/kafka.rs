@@ -16,11 +16,11 @@ use super::process::Process;
 use super::{ports, properties};
 
 /// How long brokers may take to start on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(90);
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long a broker may take to shut down when asked to.
-const STOP_LIMIT: Duration = Duration::from_secs(45);
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 /// How long one administrative command may take.
-const ADMIN_LIMIT: Duration = Duration::from_secs(40);
+const ADMIN_LIMIT: Duration = Duration::from_secs(120);
 /// 16 bytes in base64 without padding, as brokers want it.
 pub(crate) const CLUSTER_ID: &str = "VGhyb3VnaGxpbmVUZXN0MQ";
 

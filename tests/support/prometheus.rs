@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{deadline::poll_until, http, ports, process::Process};
 
 pub(crate) const INSTALL: &str = "apt-get install -y --no-install-recommends prometheus";
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// What to start.
 #[derive(Debug, Default)]

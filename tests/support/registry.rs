@@ -16,7 +16,7 @@ use super::{cache, deadline::poll_until, http, ports, process::Process};
 const VERSION: &str = "3.3.3";
 /// Oldest Java that it runs on.
 const JAVA_MIN: u32 = 21;
-const START_LIMIT: Duration = Duration::from_secs(90);
+const START_LIMIT: Duration = Duration::from_secs(120);
 const BASE: &str = "/apis/ccompat/v7";
 
 /// A running registry that keeps schemas in memory; ends when dropped.

@@ -11,7 +11,7 @@ use super::kafka::{Kafka, Listener, Version};
 use super::throughline::{Throughline, ThroughlineSpec};
 
 /// How long spans may take to arrive on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What the sidecars are put between.
 pub(crate) struct Stage {

@@ -11,12 +11,12 @@ use super::metrics::Metrics;
 use super::ports;
 use super::process::Process;
 
-const READY_LIMIT: Duration = Duration::from_secs(20);
-const STOP_LIMIT: Duration = Duration::from_secs(40);
+const READY_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 const HTTP_LIMIT: Duration = Duration::from_secs(60);
-const LOG_LIMIT: Duration = Duration::from_secs(20);
-const FIGURES_LIMIT: Duration = Duration::from_secs(60);
-const CHECK_LIMIT: Duration = Duration::from_secs(60);
+const LOG_LIMIT: Duration = Duration::from_secs(120);
+const FIGURES_LIMIT: Duration = Duration::from_secs(120);
+const CHECK_LIMIT: Duration = Duration::from_secs(120);
 
 /// What to start: `throughline run` or `observe` with these.
 #[derive(Clone, Debug)]
