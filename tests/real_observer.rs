@@ -13,6 +13,8 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use support::clients::{Client, Running};
@@ -399,6 +401,43 @@ fn a_live_group_that_moves_on_is_ok_and_a_simple_one_needs_no_members() {
         0.0,
     );
     seen.terminate();
+}
+
+#[test]
+fn topics_that_are_made_while_it_looks_are_not_taken_for_hidden_ones() {
+    let kafka = Kafka::single(Version::V4_4_0);
+    topic(&kafka, "first", 1, "");
+    let started = AtomicBool::new(false);
+    let observers: Vec<Throughline> = thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..1_000 {
+                if started.load(Ordering::Relaxed) {
+                    break;
+                }
+                topic(&kafka, &format!("made-{number}"), 1, "");
+            }
+        });
+        // Several at once, so that each takes its time between one question and the next.
+        let starts: Vec<_> = (0..10).map(|_| scope.spawn(|| observer(&kafka))).collect();
+        let observers = starts.into_iter().map(|start| {
+            let seen = start.join().expect("an observer that starts");
+            looks(&seen, 1.0);
+            seen
+        });
+        let observers = observers.collect();
+        started.store(true, Ordering::Relaxed);
+        observers
+    });
+    for seen in observers {
+        let mut said = String::new();
+        let known = try_poll_until(LIMIT, || {
+            said = seen.get("/readyz?verbose").body;
+            said.contains("nothing is unknown for want of rights")
+                .then_some(())
+        });
+        assert!(known.is_some(), "{said}");
+        seen.terminate();
+    }
 }
 
 #[test]

@@ -18,14 +18,14 @@ use super::{
     super::sidecar::until_true,
     directory::{Directory, GROUPS_MAX, Own},
     refusals::{Needs, Refusals, is_refusal},
+    scope::Scope,
 };
 use crate::{
     admin::Readiness,
     event::{Name, Stamp},
     kafka::control::{
         Answers, AskedGroup, ClusterClient, ClusterLayout, Disk, Edge, GroupKind, LOGIN_PAUSE,
-        PartitionLayout, PartitionName, ProbeError, Retention, Sought, TopicLayout, TopicList,
-        Visible,
+        PartitionLayout, PartitionName, ProbeError, Retention, Sought, TopicLayout, Visible,
     },
     metrics::Metrics,
     pipeline::Observed,
@@ -44,9 +44,6 @@ const DISKS_EVERY: Duration = Duration::from_secs(60);
 /// Between two questions about how a topic forgets.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
-/// Between two questions about all topics of a group, where some topics may not be described.
-const DISCOVER_EVERY: Duration = Duration::from_secs(300);
-
 /// Name of the cluster as a resource.
 const CLUSTER: &str = "kafka-cluster";
 /// NOT_COORDINATOR.
@@ -62,12 +59,7 @@ pub(super) struct Known {
     topic_rights_at: Option<Instant>,
     members_at: Option<Instant>,
     disks_at: Option<Instant>,
-    hidden_at: Option<Instant>,
-    discovered_at: Option<Instant>,
-    /// Topics that are there and may not be described; `None` = that cannot be told.
-    hidden: Option<BTreeSet<String>>,
-    /// Topics of each group, where not all may be described.
-    read: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    scope: Scope,
     retention_at: Option<Instant>,
     disks: BTreeMap<i32, DiskSeen>,
     retentions: HashMap<Arc<str>, Retention>,
@@ -339,16 +331,17 @@ impl Cycle {
         let allowed = self.known.may_describe_cluster != Some(false)
             && self.known.refusals.allow(Needs::ClusterDisks, &cluster);
         if !allowed {
-            self.known.hidden = None;
+            self.known.scope.cannot_tell();
             return;
         }
-        if !due(&mut self.known.hidden_at, RIGHTS_EVERY, now) {
+        if !self.known.scope.is_due(now) {
             return;
         }
-        let mut hidden = BTreeSet::new();
+        let mut stored = BTreeSet::new();
+        let mut whole = true;
         for (node, answer) in self.client.stored_topics(up).await {
             match answer {
-                Ok(told) if told.error_code == 0 => hidden.extend(told.value),
+                Ok(told) if told.error_code == 0 => stored.extend(told.value),
                 Ok(told) => {
                     self.refused(Needs::ClusterDisks, told.error_code, &cluster);
                 }
@@ -356,42 +349,18 @@ impl Cycle {
                 Err(ProbeError::Unspoken(_)) => {}
                 Err(fault) => {
                     tracing::debug!(node, %fault, "stored topics not told");
-                    self.known.hidden_at = None;
+                    whole = false;
                 }
             }
         }
-        for topic in &layout.topics {
-            hidden.remove(&*topic.name);
-        }
-        self.known.hidden = Some(hidden);
-    }
-
-    /// What a group is asked for: all of it where nothing is hidden, else the topics it is known to read, and now and then
-    /// every topic we may describe.
-    fn topics_of(&self, group: &Arc<str>, every: &TopicList, discover: bool) -> Option<TopicList> {
-        if self.known.hidden.as_ref().is_some_and(BTreeSet::is_empty) {
-            return None;
-        }
-        match self.known.read.get(group) {
-            Some(read) if !discover => {
-                let of = every.iter().filter(|(topic, _)| read.contains(topic));
-                Some(Arc::new(of.cloned().collect()))
-            }
-            _ => Some(Arc::clone(every)),
-        }
+        self.known.scope.learn(now, stored, layout, whole);
     }
 
     async fn positions(&mut self, layout: &ClusterLayout, up: &[i32], now: Instant) -> Positions {
         let topics = layout.topics.iter();
         let names: Arc<HashMap<Arc<str>, ()>> =
             Arc::new(topics.map(|t| (Arc::clone(&t.name), ())).collect());
-        let every = layout.topics.iter().filter(|topic| !topic.internal);
-        let every = every.map(|topic| {
-            let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-            (Arc::clone(&topic.name), count)
-        });
-        let every = Arc::new(every.collect());
-        let discover = due(&mut self.known.discovered_at, DISCOVER_EVERY, now);
+        let mut asking = self.known.scope.asking(now, layout);
         let mut asked: BTreeMap<i32, Vec<AskedGroup>> = BTreeMap::new();
         for (name, entry) in &self.known.directory.groups {
             let allowed = self.known.refusals.allow(Needs::Group, name);
@@ -400,11 +369,10 @@ impl Cycle {
                 of.push(AskedGroup {
                     group: Arc::clone(name),
                     share: entry.kind == GroupKind::Share,
-                    topics: self.topics_of(name, &every, discover),
+                    topics: self.known.scope.topics_of(name, &mut asking),
                 });
             }
         }
-        let partial = !self.known.hidden.as_ref().is_some_and(BTreeSet::is_empty);
         let mut positions = Positions::new();
         let mut strayed = Vec::new();
         for (node, answer) in self.client.positions(asked, &names).await {
@@ -418,11 +386,7 @@ impl Cycle {
             for group in told {
                 match group.positions {
                     Ok(held) => {
-                        if partial {
-                            let topics = held.iter().map(|((topic, _), _)| Arc::clone(topic));
-                            let read = self.known.read.entry(Arc::clone(&group.group));
-                            read.or_default().extend(topics);
-                        }
+                        self.known.scope.has(&group.group, &held);
                         positions.insert(group.group, (held, group.unsettled));
                     }
                     Err(NOT_COORDINATOR) => strayed.push(group.group),
@@ -432,10 +396,7 @@ impl Cycle {
                 }
             }
         }
-        let groups = &self.known.directory.groups;
-        self.known
-            .read
-            .retain(|group, _| partial && groups.contains_key(group));
+        self.known.scope.keep(&self.known.directory.groups);
         if let (false, Some(node)) = (strayed.is_empty(), up.first()) {
             self.find(*node, strayed).await;
         }
@@ -715,10 +676,7 @@ impl Cycle {
 
     fn say(&mut self, took: f64) {
         let cluster = self.known.may_describe_cluster;
-        let lacking = self
-            .known
-            .refusals
-            .said(cluster, self.known.hidden.as_ref());
+        let lacking = self.known.refusals.said(cluster, self.known.scope.hidden());
         let note = if lacking.is_empty() {
             "nothing is unknown for want of rights".to_owned()
         } else {

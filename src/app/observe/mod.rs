@@ -8,6 +8,7 @@ mod canary;
 mod cycle;
 mod directory;
 mod refusals;
+mod scope;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
