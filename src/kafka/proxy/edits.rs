@@ -56,8 +56,8 @@ pub(crate) fn reframe(frame: &[u8], header: usize, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The frame with replacements made in its body, in one copy. `header` counts frame length and header.
-pub(crate) fn respliced(frame: &[u8], header: usize, in_body: Vec<Splice>) -> Option<Vec<u8>> {
+/// The replacements in a frame for those in its body; `None` where they do not fit. `header` counts frame length and header.
+pub(crate) fn in_frame(frame: &[u8], header: usize, in_body: Vec<Splice>) -> Option<Vec<Splice>> {
     let mut length = frame.len().checked_sub(LENGTH_BYTES)?;
     let mut splices = Vec::with_capacity(in_body.len().saturating_add(1));
     splices.push(Splice {
@@ -72,7 +72,8 @@ pub(crate) fn respliced(frame: &[u8], header: usize, in_body: Vec<Splice>) -> Op
     if let Some(first) = splices.first_mut() {
         first.with = i32::try_from(length).ok()?.to_be_bytes().to_vec();
     }
-    splice::apply(frame, &splices)
+    splice::pieces(frame, &splices)?;
+    Some(splices)
 }
 
 fn edited_body(

@@ -5,7 +5,7 @@
 
 use std::{
     future::poll_fn,
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use super::pool::{CHUNK_BYTES, Pool};
-use crate::event::{DataplaneCounters, Direction};
+use crate::{
+    event::{DataplaneCounters, Direction},
+    kafka::wire::splice::{self, Splice},
+};
 
 /// Held bytes for which there is room at once; more grow with what arrives.
 const HELD_AT_ONCE: usize = 4 << 20;
@@ -221,6 +224,30 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
         Ok(())
     }
 
+    /// As [`Self::write`], with replacements made.
+    pub(crate) async fn write_spliced(
+        &mut self,
+        bytes: &[u8],
+        splices: &[Splice],
+    ) -> LaneResult<()> {
+        self.flush().await?;
+        let written = write_spliced(&mut self.writer, bytes, splices).await;
+        self.written(written.map_err(LaneFault::Write)?);
+        Ok(())
+    }
+
+    /// Writes the next `n` bytes, which were not looked at, with replacements made.
+    pub(crate) async fn pass_spliced(&mut self, n: usize, splices: &[Splice]) -> LaneResult<()> {
+        self.flush().await?;
+        let end = self.cursor.saturating_add(n).min(self.end);
+        let buffer = self.buffer.as_deref();
+        let bytes = buffer.and_then(|b| b.get(self.cursor..end));
+        let written = write_spliced(&mut self.writer, bytes.unwrap_or_default(), splices).await;
+        self.discard(n);
+        self.written(written.map_err(LaneFault::Write)?);
+        Ok(())
+    }
+
     fn written(&mut self, bytes: usize) {
         self.counters
             .add_bytes(self.direction, u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -300,4 +327,29 @@ impl<R, W> Drop for Lane<R, W> {
             self.pool.give(buffer);
         }
     }
+}
+
+/// Writes bytes with replacements made, none of them copied; how many were written.
+async fn write_spliced<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    bytes: &[u8],
+    splices: &[Splice],
+) -> io::Result<usize> {
+    // Whoever made the replacements has seen that they fit.
+    let pieces = splice::pieces(bytes, splices).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut slices: Vec<IoSlice<'_>> = pieces.into_iter().map(IoSlice::new).collect();
+    let mut left = slices.as_mut_slice();
+    // Nothing at the front is empty.
+    IoSlice::advance_slices(&mut left, 0);
+    let mut total = 0usize;
+    while !left.is_empty() {
+        let written = writer.write_vectored(left).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut left, written);
+        total = total.saturating_add(written);
+    }
+    writer.flush().await?;
+    Ok(total)
 }

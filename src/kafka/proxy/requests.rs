@@ -258,7 +258,7 @@ where
             Injected::default()
         }
     };
-    let mode = if injected.frame.is_some() {
+    let mode = if injected.splices.is_some() {
         FrameMode::Edited
     } else {
         FrameMode::Observed
@@ -268,13 +268,9 @@ where
     let (facts, answered) = produce_facts(sink);
     let after = injected.edit.map_or(After::Nothing, After::Edited);
     sent(context, header, policy, facts, answered, after);
-    match injected.frame {
-        Some(edited) => {
-            lane.write(&edited).await?;
-            if in_lane {
-                lane.discard(total);
-            }
-        }
+    match injected.splices {
+        Some(splices) if in_lane => lane.pass_spliced(total, &splices).await?,
+        Some(splices) => lane.write_spliced(&held, &splices).await?,
         None if in_lane => lane.pass(total),
         None => lane.write(&held).await?,
     }

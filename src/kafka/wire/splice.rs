@@ -14,20 +14,25 @@ pub struct Splice {
     pub with: Vec<u8>,
 }
 
-/// The original with all replacements made, or `None` where they overlap, are out of order or out of range.
+/// The original with all replacements made, in pieces, or `None` where they overlap, are out of order or out of range.
 #[must_use]
-pub fn apply(original: &[u8], splices: &[Splice]) -> Option<Vec<u8>> {
-    let grown: usize = splices.iter().map(|s| s.with.len()).sum();
-    let mut out = Vec::with_capacity(original.len().saturating_add(grown));
+pub fn pieces<'a>(original: &'a [u8], splices: &'a [Splice]) -> Option<Vec<&'a [u8]>> {
+    let mut out = Vec::with_capacity(splices.len().saturating_mul(2).saturating_add(1));
     let mut done = 0usize;
     for splice in splices {
-        out.extend_from_slice(original.get(done..splice.at.start)?);
+        out.push(original.get(done..splice.at.start)?);
         original.get(splice.at.clone())?;
-        out.extend_from_slice(&splice.with);
+        out.push(splice.with.as_slice());
         done = splice.at.end;
     }
-    out.extend_from_slice(original.get(done..)?);
+    out.push(original.get(done..)?);
     Some(out)
+}
+
+/// As [`pieces`], in one.
+#[must_use]
+pub fn apply(original: &[u8], splices: &[Splice]) -> Option<Vec<u8>> {
+    pieces(original, splices).map(|pieces| pieces.concat())
 }
 
 /// Appends an UNSIGNED_VARINT.

@@ -30,7 +30,7 @@ use self::{
 };
 use super::{
     bare::{Bare, SentBatch},
-    edits::respliced,
+    edits::in_frame,
     recent::Recent,
     settings::{InjectSettings, Modes, TopicMode},
     shared::Shared,
@@ -115,8 +115,8 @@ pub(crate) struct HeldRequest<'f> {
 /// What comes of a held request.
 #[derive(Debug, Default)]
 pub(crate) struct Injected {
-    /// The frame to send instead; `None` = as it is.
-    pub(crate) frame: Option<Vec<u8>>,
+    /// What is sent in the place of which bytes of the frame; `None` = it is sent as it is.
+    pub(crate) splices: Option<Vec<Splice>>,
     /// What to remember; `None` = nothing.
     pub(crate) edit: Option<Box<Edit>>,
     /// Records that were to be given a context and were not.
@@ -248,7 +248,7 @@ impl Injector {
         let edited = !splices.is_empty();
         let mut injected = self.finish(held, splices, done);
         injected.bare = bare;
-        if injected.frame.is_none() && edited {
+        if injected.splices.is_none() && edited {
             for part in parts {
                 part.injection = skipped(part.injection, "memory");
                 part.forget_written();
@@ -271,7 +271,7 @@ impl Injector {
                 original: None,
             };
             return Injected {
-                frame: None,
+                splices: None,
                 edit: (!edit.parts.is_empty()).then(|| Box::new(edit)),
                 bare: Vec::new(),
             };
@@ -291,12 +291,12 @@ impl Injector {
         } else {
             None
         };
-        let frame = respliced(held.frame, held.header, splices);
-        if frame.is_none() {
+        let splices = in_frame(held.frame, held.header, splices);
+        if splices.is_none() {
             return Injected::default();
         }
         Injected {
-            frame,
+            splices,
             edit: Some(Box::new(Edit { parts, original })),
             bare: Vec::new(),
         }
