@@ -23,6 +23,7 @@ use crate::{
 
 use super::{
     by_partition::ByPartition,
+    pool::Spare,
     recent::{DeliveredBatch, Found},
     sessions,
     shared::Shared,
@@ -38,7 +39,7 @@ const ABORTED_MAX: usize = 10_000;
 /// A batch whose bytes are kept as they pass: once, whoever wants them.
 #[derive(Debug)]
 struct HeldBatch {
-    bytes: Vec<u8>,
+    bytes: Spare,
     /// Its records are to be indexed.
     indexed: Option<Reservation>,
     /// The observer wants its records; whether to examine them.
@@ -260,8 +261,11 @@ impl<'a> DeliveredSink<'a> {
 }
 
 /// Room for the bytes of a batch; a length that lies takes none that is not used.
-fn room_for(header: &BatchHeader) -> Vec<u8> {
-    Vec::with_capacity(header.total_bytes().min(BATCH_AT_ONCE))
+fn room_for(shared: &Shared, header: &BatchHeader) -> Spare {
+    let bytes = header.total_bytes().min(BATCH_AT_ONCE);
+    let mut room = shared.spares.take(bytes);
+    room.reserve_exact(bytes);
+    room
 }
 
 impl Sink for DeliveredSink<'_> {
@@ -368,7 +372,7 @@ impl Sink for DeliveredSink<'_> {
             .map(|room| (room, examined));
         let kept = indexed.is_some() || captured.is_some();
         self.held = kept.then(|| HeldBatch {
-            bytes: room_for(header),
+            bytes: room_for(self.shared, header),
             indexed,
             captured,
         });
@@ -400,7 +404,8 @@ impl Sink for DeliveredSink<'_> {
         if indexed.is_none() && captured.is_none() {
             return;
         }
-        let bytes = Bytes::from(bytes);
+        // What is kept longer takes no more room than it needs.
+        let bytes = Bytes::copy_from_slice(&bytes);
         if let Some(room) = indexed {
             self.waiting.push(WaitingBatch {
                 number,

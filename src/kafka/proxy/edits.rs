@@ -57,12 +57,16 @@ pub(crate) fn reframe(frame: &[u8], header: usize, body: &[u8]) -> Vec<u8> {
 }
 
 /// The replacements in a frame for those in its body; `None` where they do not fit. `header` counts frame length and header.
-pub(crate) fn in_frame(frame: &[u8], header: usize, in_body: Vec<Splice>) -> Option<Vec<Splice>> {
+pub(crate) fn in_frame<'w>(
+    frame: &[u8],
+    header: usize,
+    in_body: Vec<Splice<'w>>,
+) -> Option<Vec<Splice<'w>>> {
     let mut length = frame.len().checked_sub(LENGTH_BYTES)?;
     let mut splices = Vec::with_capacity(in_body.len().saturating_add(1));
     splices.push(Splice {
         at: 0..LENGTH_BYTES,
-        with: Vec::new(),
+        with: [][..].into(),
     });
     for Splice { at, with } in in_body {
         length = length.checked_sub(at.len())?.checked_add(with.len())?;
@@ -70,7 +74,7 @@ pub(crate) fn in_frame(frame: &[u8], header: usize, in_body: Vec<Splice>) -> Opt
         splices.push(Splice { at, with });
     }
     if let Some(first) = splices.first_mut() {
-        first.with = i32::try_from(length).ok()?.to_be_bytes().to_vec();
+        first.with = i32::try_from(length).ok()?.to_be_bytes().to_vec().into();
     }
     splice::pieces(frame, &splices)?;
     Some(splices)

@@ -228,7 +228,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
     pub(crate) async fn write_spliced(
         &mut self,
         bytes: &[u8],
-        splices: &[Splice],
+        splices: &[Splice<'_>],
     ) -> LaneResult<()> {
         self.flush().await?;
         let written = write_spliced(&mut self.writer, bytes, splices).await;
@@ -237,7 +237,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lane<R, W> {
     }
 
     /// Writes the next `n` bytes, which were not looked at, with replacements made.
-    pub(crate) async fn pass_spliced(&mut self, n: usize, splices: &[Splice]) -> LaneResult<()> {
+    pub(crate) async fn pass_spliced(
+        &mut self,
+        n: usize,
+        splices: &[Splice<'_>],
+    ) -> LaneResult<()> {
         self.flush().await?;
         let end = self.cursor.saturating_add(n).min(self.end);
         let buffer = self.buffer.as_deref();
@@ -333,7 +337,7 @@ impl<R, W> Drop for Lane<R, W> {
 async fn write_spliced<W: AsyncWrite + Unpin>(
     writer: &mut W,
     bytes: &[u8],
-    splices: &[Splice],
+    splices: &[Splice<'_>],
 ) -> io::Result<usize> {
     // Whoever made the replacements has seen that they fit.
     let pieces = splice::pieces(bytes, splices).ok_or(io::ErrorKind::InvalidInput)?;

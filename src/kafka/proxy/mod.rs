@@ -104,6 +104,7 @@ impl Proxy {
             counters,
             observer,
             pool: Arc::default(),
+            spares: Arc::default(),
             topics: topics::Topics::default(),
             sessions: sessions::Sessions::default(),
             notices: notice::Notices::default(),

@@ -224,24 +224,25 @@ where
             None => return unheld_produce(context, lane, header, policy, total).await,
         }
     };
-    let mut held = Vec::new();
-    let whole = if in_lane {
-        lane.need(total).await?
-    } else {
-        lane.hold(total, &mut held).await?
+    let mut held = room.as_ref().map(|_| shared.spares.take(total));
+    let whole = match &mut held {
+        None => lane.need(total).await?,
+        Some(held) => lane.hold(total, held).await?,
     };
     if !whole {
-        lane.write(&held).await?;
+        if let Some(held) = held {
+            lane.write(&held).await?;
+        }
         return Ok(false);
     }
-    let frame = if in_lane {
-        lane.available().get(..total).unwrap_or_default()
-    } else {
-        &held
+    let frame = match &held {
+        None => lane.available().get(..total).unwrap_or_default(),
+        Some(held) => held,
     };
     let mut sink = ProducedSink::new(shared);
     let body = frame.get(header.length..).unwrap_or_default();
     let mut scanner = Scanner::new(Message::ProduceRequest, header.version);
+    let mut edited = shared.spares.take(total);
     let mut injected = match scanner.feed(body, &mut sink) {
         Ok(_) => {
             let request = HeldRequest {
@@ -251,7 +252,7 @@ where
             };
             shared
                 .inject
-                .edit(shared, request, &mut sink.parts, Stamp::now())
+                .edit(shared, request, &mut sink.parts, &mut edited, Stamp::now())
         }
         Err(error) => {
             context.decode_fault(header.api, error);
@@ -268,11 +269,11 @@ where
     let (facts, answered) = produce_facts(sink);
     let after = injected.edit.map_or(After::Nothing, After::Edited);
     sent(context, header, policy, facts, answered, after);
-    match injected.splices {
-        Some(splices) if in_lane => lane.pass_spliced(total, &splices).await?,
-        Some(splices) => lane.write_spliced(&held, &splices).await?,
-        None if in_lane => lane.pass(total),
-        None => lane.write(&held).await?,
+    match (injected.splices, held) {
+        (Some(splices), None) => lane.pass_spliced(total, &splices).await?,
+        (Some(splices), Some(held)) => lane.write_spliced(&held, &splices).await?,
+        (None, None) => lane.pass(total),
+        (None, Some(held)) => lane.write(&held).await?,
     }
     drop(room);
     Ok(true)

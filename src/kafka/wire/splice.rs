@@ -3,26 +3,26 @@
 //! Edits are recorded while a message is walked and applied at the end, so what a schema does not name (unknown tagged
 //! fields, future fields) survives untouched.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 /// One replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Splice {
+pub struct Splice<'w> {
     /// The bytes to replace, in the original.
     pub at: Range<usize>,
     /// What stands there afterwards.
-    pub with: Vec<u8>,
+    pub with: Cow<'w, [u8]>,
 }
 
 /// The original with all replacements made, in pieces, or `None` where they overlap, are out of order or out of range.
 #[must_use]
-pub fn pieces<'a>(original: &'a [u8], splices: &'a [Splice]) -> Option<Vec<&'a [u8]>> {
+pub fn pieces<'a>(original: &'a [u8], splices: &'a [Splice<'_>]) -> Option<Vec<&'a [u8]>> {
     let mut out = Vec::with_capacity(splices.len().saturating_mul(2).saturating_add(1));
     let mut done = 0usize;
     for splice in splices {
         out.push(original.get(done..splice.at.start)?);
         original.get(splice.at.clone())?;
-        out.push(splice.with.as_slice());
+        out.push(&*splice.with);
         done = splice.at.end;
     }
     out.push(original.get(done..)?);
@@ -31,7 +31,7 @@ pub fn pieces<'a>(original: &'a [u8], splices: &'a [Splice]) -> Option<Vec<&'a [
 
 /// As [`pieces`], in one.
 #[must_use]
-pub fn apply(original: &[u8], splices: &[Splice]) -> Option<Vec<u8>> {
+pub fn apply(original: &[u8], splices: &[Splice<'_>]) -> Option<Vec<u8>> {
     pieces(original, splices).map(|pieces| pieces.concat())
 }
 
@@ -93,11 +93,11 @@ mod tests {
         let splices = [
             Splice {
                 at: 1..3,
-                with: b"XYZ".to_vec(),
+                with: b"XYZ".into(),
             },
             Splice {
                 at: 4..4,
-                with: b"-".to_vec(),
+                with: b"-".into(),
             },
         ];
         assert_eq!(apply(b"abcdef", &splices).unwrap(), b"aXYZd-ef");
@@ -121,11 +121,11 @@ mod tests {
         let overlap = [
             Splice {
                 at: 0..3,
-                with: vec![],
+                with: [][..].into(),
             },
             Splice {
                 at: 2..4,
-                with: vec![],
+                with: [][..].into(),
             },
         ];
         assert_eq!(apply(b"abcdef", &overlap), None);
@@ -134,7 +134,7 @@ mod tests {
                 b"ab",
                 &[Splice {
                     at: 1..9,
-                    with: vec![]
+                    with: [][..].into()
                 }]
             ),
             None

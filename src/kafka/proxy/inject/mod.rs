@@ -12,6 +12,7 @@ mod writer;
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -44,7 +45,7 @@ use crate::{
         batch::BatchHeader,
         compression,
         edit::{
-            EditLimits, Untouched, append_headers,
+            EditLimits, Untouched, append_headers_into,
             produce::{ProducePartition, ProduceRequest},
         },
         splice::Splice,
@@ -114,9 +115,9 @@ pub(crate) struct HeldRequest<'f> {
 
 /// What comes of a held request.
 #[derive(Debug, Default)]
-pub(crate) struct Injected {
+pub(crate) struct Injected<'w> {
     /// What is sent in the place of which bytes of the frame; `None` = it is sent as it is.
-    pub(crate) splices: Option<Vec<Splice>>,
+    pub(crate) splices: Option<Vec<Splice<'w>>>,
     /// What to remember; `None` = nothing.
     pub(crate) edit: Option<Box<Edit>>,
     /// Records that were to be given a context and were not.
@@ -209,14 +210,16 @@ impl Injector {
         Some(Arc::clone(known.entry(Name::clone(name)).or_default()))
     }
 
-    /// Edits what may be edited, and writes into `parts` (which are in the order of the request) what was done.
-    pub(crate) fn edit(
+    /// Edits what may be edited, and writes into `parts` (which are in the order of the request) what was done. Edited batches are
+    /// written to `room`.
+    pub(crate) fn edit<'w>(
         &self,
         shared: &Shared,
         held: HeldRequest<'_>,
         parts: &mut [ProducedPart],
+        room: &'w mut Vec<u8>,
         at: Stamp,
-    ) -> Injected {
+    ) -> Injected<'w> {
         let body = held.frame.get(held.header..).unwrap_or_default();
         let Ok(request) = ProduceRequest::read(body, held.version) else {
             // The scanner has met and counted the same fault.
@@ -233,22 +236,39 @@ impl Injector {
             acks: request.acks,
             at,
             parts: parts.iter_mut().enumerate(),
+            room,
             done: Vec::new(),
             bare: Vec::new(),
         };
-        let mut splices = Vec::new();
+        let mut all = Vec::new();
         for topic in &request.topics {
             let name = shared.topics.resolve(topic.topic);
             for partition in &topic.partitions {
-                let edited = editor.partition(&request, &name, partition);
-                splices.extend(edited.into_iter().flatten());
+                let edited = editor.partition(&name, partition);
+                all.extend(edited.map(|at| (partition, at)));
             }
         }
-        let (done, bare) = (editor.done, editor.bare);
-        let edited = !splices.is_empty();
-        let mut injected = self.finish(held, splices, done);
+        let Editor {
+            done, bare, room, ..
+        } = editor;
+        let room: &'w [u8] = room;
+        let mut splices = Vec::with_capacity(all.len().saturating_mul(2));
+        for (partition, at) in &all {
+            let edited = room.get(at.clone()).unwrap_or_default();
+            splices.extend(
+                request
+                    .with_records(partition, edited)
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+        let mut injected = if splices.len() == all.len().saturating_mul(2) {
+            self.finish(held, splices, done)
+        } else {
+            Injected::default()
+        };
         injected.bare = bare;
-        if injected.splices.is_none() && edited {
+        if injected.splices.is_none() && !all.is_empty() {
             for part in parts {
                 part.injection = skipped(part.injection, "memory");
                 part.forget_written();
@@ -257,12 +277,12 @@ impl Injector {
         injected
     }
 
-    fn finish(
+    fn finish<'w>(
         &self,
         held: HeldRequest<'_>,
-        splices: Vec<Splice>,
+        splices: Vec<Splice<'w>>,
         mut parts: Vec<EditedPart>,
-    ) -> Injected {
+    ) -> Injected<'w> {
         if splices.is_empty() {
             // Nothing was edited, but the size of what is accepted teaches.
             parts.retain(|part| part.bytes > part.topic.batch_bytes_max());
@@ -327,7 +347,7 @@ struct Told {
 }
 
 /// Goes through the partitions of one request.
-struct Editor<'e, P> {
+struct Editor<'e, 'w, P> {
     injector: &'e Injector,
     shared: &'e Shared,
     recent: &'e Recent,
@@ -337,18 +357,15 @@ struct Editor<'e, P> {
     at: Stamp,
     /// What the scanner saw, in the same order; topics whose mode is off are not in it.
     parts: P,
+    /// Where edited batches are written to.
+    room: &'w mut Vec<u8>,
     done: Vec<EditedPart>,
     bare: Vec<Bare>,
 }
 
-impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
-    /// The edit of one partition's records; `None` where they stay.
-    fn partition(
-        &mut self,
-        request: &ProduceRequest<'_>,
-        name: &Name,
-        partition: &ProducePartition<'_>,
-    ) -> Option<[Splice; 2]> {
+impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, '_, P> {
+    /// Where in the room the edited records of one partition are; `None` where they stay.
+    fn partition(&mut self, name: &Name, partition: &ProducePartition<'_>) -> Option<Range<usize>> {
         let mode = self.modes.of(name);
         if mode == TopicMode::Off {
             return None;
@@ -363,14 +380,13 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         match edited {
             Ok(edited) => {
                 let shown = self.shown(seen.as_ref().map(|(_, seen)| &**seen), &edited);
-                let splices = request.with_records(partition, edited)?;
                 if let Some((_, seen)) = seen {
                     seen.captured = shown.or(seen.captured.take());
                     seen.injection.records = seen.records;
                     (seen.traced, seen.descent) = (told.traced, told.descent);
                     seen.unrecorded = told.unrecorded;
                 }
-                Some(splices)
+                Some(edited)
             }
             Err(reason) => {
                 if let Some((number, seen)) = seen {
@@ -387,9 +403,10 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
     }
 
     /// The batch as it is sent, where it was captured to be examined and somebody shows single records.
-    fn shown(&self, seen: Option<&ProducedPart>, edited: &[u8]) -> Option<CapturedBatch> {
+    fn shown(&self, seen: Option<&ProducedPart>, edited: &Range<usize>) -> Option<CapturedBatch> {
         let wanted = self.injector.settings.shows_edited;
         let captured = seen?.captured.as_ref().filter(|_| wanted)?;
+        let edited = self.room.get(edited.clone())?;
         let reservation = self.shared.observer.reserve(edited.len())?;
         Some(CapturedBatch {
             bytes: Bytes::copy_from_slice(edited),
@@ -426,20 +443,23 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         partition: i32,
         records: &[u8],
         seen: &mut Told,
-    ) -> Result<Vec<u8>, &'static str> {
+    ) -> Result<Range<usize>, &'static str> {
         if name.as_ref() == UNRESOLVED {
             return Err("unresolved_topic");
         }
         let topic = self.injector.topic(name).ok_or("topics")?;
         let header = BatchHeader::read(records).ok();
         let sequence = header.and_then(sequence);
-        let edited = self.edited(name, partition, &topic, header.as_ref(), records, seen);
+        let mut room = std::mem::take(self.room);
+        let of = (name, partition, &*topic);
+        let edited = self.edited(&mut room, of, header.as_ref(), records, seen);
+        *self.room = room;
         if self.acks != 0 {
             self.done.push(EditedPart {
                 name: Name::clone(name),
                 partition,
                 topic,
-                bytes: edited.as_ref().map_or(records.len(), Vec::len),
+                bytes: edited.as_ref().map_or(records.len(), Range::len),
                 edited: edited.is_ok(),
                 sequence,
             });
@@ -449,13 +469,12 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
 
     fn edited(
         &self,
-        name: &Name,
-        partition: i32,
-        topic: &TopicState,
+        room: &mut Vec<u8>,
+        (name, partition, topic): (&Name, i32, &TopicState),
         header: Option<&BatchHeader>,
         records: &[u8],
         seen: &mut Told,
-    ) -> Result<Vec<u8>, &'static str> {
+    ) -> Result<Range<usize>, &'static str> {
         if topic.is_off() {
             return Err(EDITS_REFUSED);
         }
@@ -475,7 +494,9 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, P> {
         }
         let began = Instant::now();
         let mut writer = self.writer(name, partition, topic, header);
-        let edited = append_headers(records, limits, |_, record, new| writer.write(record, new));
+        let edited = append_headers_into(room, records, limits, |_, record, new| {
+            writer.write(record, new);
+        });
         if packed {
             topic.spend(began.elapsed());
         }

@@ -117,7 +117,7 @@ fn first_answer(
         let start = at.start.saturating_add(ERROR_CODE_AT);
         splices.push(Splice {
             at: start..start.saturating_add(2),
-            with: TRY_AGAIN.to_be_bytes().to_vec(),
+            with: TRY_AGAIN.to_be_bytes().to_vec().into(),
         });
     }
     if refused.is_empty() {
@@ -176,7 +176,7 @@ fn second_answer(context: &Context, repair: Repair, frame: &[u8], header: usize)
             if let (Some((_, _, place)), Some(with)) = (known, body.get(at)) {
                 splices.push(Splice {
                     at: place.clone(),
-                    with: with.to_vec(),
+                    with: with.into(),
                 });
             }
         }

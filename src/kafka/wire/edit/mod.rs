@@ -10,7 +10,7 @@
 pub mod produce;
 mod recompress;
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use super::{
     batch::{BATCH_HEADER_BYTES, BATCH_LENGTH_PREFIX_BYTES, BatchHeader},
@@ -119,48 +119,92 @@ impl NewHeaders {
     }
 }
 
-/// The batch with the headers that `add` gives to each record, in record order. `batch` is exactly one batch.
+/// The batch with the headers that `add` gives to each record, see [`append_headers_into`].
+///
+/// # Errors
+/// As [`append_headers_into`].
+pub fn append_headers(
+    batch: &[u8],
+    limits: EditLimits,
+    add: impl FnMut(&BatchHeader, &Record<'_>, &mut NewHeaders),
+) -> std::result::Result<Vec<u8>, Untouched> {
+    let mut out = Vec::new();
+    append_headers_into(&mut out, batch, limits, add).map(|_| out)
+}
+
+/// Writes the batch with the headers that `add` gives to each record, in record order, behind what is in `out`; where it stands
+/// there. `batch` is exactly one batch. Where the edit is refused `out` is as it was.
 ///
 /// `add` is called for every record before anything is known of the later ones; where the edit is refused, what it did for
 /// nothing stays done.
 ///
 /// # Errors
 /// Where the batch must stay as it is, and why. Never because of what `add` says.
-pub fn append_headers(
+pub fn append_headers_into(
+    out: &mut Vec<u8>,
     batch: &[u8],
     limits: EditLimits,
-    mut add: impl FnMut(&BatchHeader, &Record<'_>, &mut NewHeaders),
-) -> std::result::Result<Vec<u8>, Untouched> {
+    add: impl FnMut(&BatchHeader, &Record<'_>, &mut NewHeaders),
+) -> std::result::Result<Range<usize>, Untouched> {
+    let from = out.len();
+    let edited = edit(out, batch, limits, add).and_then(|()| sealed(out, from, limits.batch_bytes));
+    if edited.is_err() {
+        out.truncate(from);
+    }
+    edited.map(|()| from..out.len())
+}
+
+/// As [`append_headers_into`], but for length and CRC; a refusal leaves what was written.
+fn edit(
+    out: &mut Vec<u8>,
+    batch: &[u8],
+    limits: EditLimits,
+    add: impl FnMut(&BatchHeader, &Record<'_>, &mut NewHeaders),
+) -> std::result::Result<(), Untouched> {
     let header = editable(batch)?;
     let records = Records::open(batch, limits.body_bytes).map_err(refusal)?;
     let codec = compression::codec(header.codec());
-    let mut body = match codec {
+    out.extend_from_slice(batch.get(..BATCH_HEADER_BYTES).unwrap_or_default());
+    if codec == Codec::None {
         // Uncompressed records are written to where they stay.
-        Codec::None => batch.get(..BATCH_HEADER_BYTES).unwrap_or_default().to_vec(),
-        _ => Vec::new(),
-    };
+        return put_records(out, &header, &records, limits, add);
+    }
+    let mut body = Vec::new();
+    put_records(&mut body, &header, &records, limits, add)?;
+    let packed = batch.get(BATCH_HEADER_BYTES..).unwrap_or_default();
+    recompress::append(out, codec, packed, &body).ok_or(Untouched::UnknownCodec)
+}
+
+/// Writes all records with their new headers.
+fn put_records(
+    body: &mut Vec<u8>,
+    header: &BatchHeader,
+    records: &Records<'_>,
+    limits: EditLimits,
+    mut add: impl FnMut(&BatchHeader, &Record<'_>, &mut NewHeaders),
+) -> std::result::Result<(), Untouched> {
     let prefix = body.len();
     let records_len = records.body().len();
     body.reserve(records_len);
     let mut added = false;
     let mut new = NewHeaders::default();
     let mut walked = 0usize;
-    for record in &records {
+    for record in records {
         let record = record.map_err(refusal)?;
         check_headers(&record).map_err(refusal)?;
         walked = record.at.end;
         new.clear();
-        add(&header, &record, &mut new);
+        add(header, &record, &mut new);
         if !added && new.count > 0 {
             // The records of a batch are given about as much each; a count that lies is not believed.
             let count = usize::try_from(header.record_count).unwrap_or(0);
             let count = count.min(records_len / RECORD_BYTES_MIN);
             let grows = count.saturating_mul(new.bytes.len().saturating_add(LENGTHS_GROW));
             let whole = records_len.saturating_add(grows).min(limits.body_bytes);
-            body.reserve(whole.saturating_sub(body.len()));
+            body.reserve(whole.saturating_sub(body.len().saturating_sub(prefix)));
         }
         added |= new.count > 0;
-        put_record(&mut body, records.body(), &record, &new).ok_or(Untouched::TooLarge)?;
+        put_record(body, records.body(), &record, &new).ok_or(Untouched::TooLarge)?;
         if body.len().saturating_sub(prefix) > limits.body_bytes {
             return Err(Untouched::TooLarge);
         }
@@ -174,15 +218,7 @@ pub fn append_headers(
     if !added {
         return Err(Untouched::NothingToAdd);
     }
-    let out = if codec == Codec::None {
-        body
-    } else {
-        let packed = batch.get(BATCH_HEADER_BYTES..).unwrap_or_default();
-        let mut out = batch.get(..BATCH_HEADER_BYTES).unwrap_or_default().to_vec();
-        recompress::append(&mut out, codec, packed, &body).ok_or(Untouched::UnknownCodec)?;
-        out
-    };
-    sealed(out, limits.batch_bytes)
+    Ok(())
 }
 
 /// The header of a batch whose records may be edited.
@@ -249,17 +285,18 @@ fn put_record(out: &mut Vec<u8>, body: &[u8], record: &Record<'_>, new: &NewHead
     Some(())
 }
 
-/// Writes length and CRC into the edited batch.
-fn sealed(mut batch: Vec<u8>, limit: usize) -> std::result::Result<Vec<u8>, Untouched> {
+/// Writes length and CRC into the edited batch, which stands in `out` from `from` on.
+fn sealed(out: &mut [u8], from: usize, limit: usize) -> std::result::Result<(), Untouched> {
+    let batch = out.get_mut(from..).unwrap_or_default();
     let counted = batch.len().saturating_sub(BATCH_LENGTH_PREFIX_BYTES);
     let length = i32::try_from(counted).map_err(|_| Untouched::TooLarge)?;
     if batch.len() > limit {
         return Err(Untouched::TooLarge);
     }
-    put_at(&mut batch, LENGTH_AT, length.to_be_bytes());
+    put_at(batch, LENGTH_AT, length.to_be_bytes());
     let crc = crc32c::crc32c(batch.get(CRC_COVERS_FROM..).unwrap_or_default());
-    put_at(&mut batch, CRC_AT, crc.to_be_bytes());
-    Ok(batch)
+    put_at(batch, CRC_AT, crc.to_be_bytes());
+    Ok(())
 }
 
 fn put_at(batch: &mut [u8], at: usize, bytes: [u8; 4]) {

@@ -3,7 +3,7 @@
 //! Both are splices: what no schema names (tagged fields of later versions) stays where it was. Reference: `ProduceRequest.json`
 //! (KIP-98 versions 3 and up, KIP-516 topic ids from 13). Must not look into records; that is `append_headers`' part.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use crate::kafka::wire::{
     api::ApiKey,
@@ -88,17 +88,18 @@ impl<'a> ProduceRequest<'a> {
     /// Other records for a partition of this request: their length, and they themselves, which are not copied. `None` where they
     /// are too long for the field.
     #[must_use]
-    pub fn with_records(
+    pub fn with_records<'w>(
         &self,
         partition: &ProducePartition<'_>,
-        records: Vec<u8>,
-    ) -> Option<[Splice; 2]> {
+        records: impl Into<Cow<'w, [u8]>>,
+    ) -> Option<[Splice<'w>; 2]> {
+        let records = records.into();
         let Range { start, end } = partition.records_at;
         let from = end.checked_sub(partition.records.map_or(0, <[u8]>::len))?;
         Some([
             Splice {
                 at: start..from,
-                with: self.length(records.len())?,
+                with: self.length(records.len())?.into(),
             },
             Splice {
                 at: from..end,
@@ -110,7 +111,10 @@ impl<'a> ProduceRequest<'a> {
     /// Leaves out the partitions that `wanted` does not name, and topics that have none left. `None` where nothing would
     /// be left.
     #[must_use]
-    pub fn only(&self, mut wanted: impl FnMut(TopicRef<'a>, i32) -> bool) -> Option<Vec<Splice>> {
+    pub fn only(
+        &self,
+        mut wanted: impl FnMut(TopicRef<'a>, i32) -> bool,
+    ) -> Option<Vec<Splice<'static>>> {
         let mut splices = Vec::new();
         let mut topics_left = 0usize;
         for topic in &self.topics {
@@ -138,10 +142,10 @@ impl<'a> ProduceRequest<'a> {
         Some(splices)
     }
 
-    fn count(&self, at: &Range<usize>, count: usize) -> Option<Splice> {
+    fn count(&self, at: &Range<usize>, count: usize) -> Option<Splice<'static>> {
         Some(Splice {
             at: at.clone(),
-            with: self.length(count)?,
+            with: self.length(count)?.into(),
         })
     }
 
@@ -157,10 +161,10 @@ impl<'a> ProduceRequest<'a> {
     }
 }
 
-fn removed(at: &Range<usize>) -> Splice {
+fn removed(at: &Range<usize>) -> Splice<'static> {
     Splice {
         at: at.clone(),
-        with: Vec::new(),
+        with: Cow::Borrowed(&[]),
     }
 }
 

@@ -68,7 +68,7 @@ impl<'a> Endpoints<'a> {
     }
 
     /// The edits that put `rewrite`'s (host, port) in the place of each address. Includes the size of the tagged field around them, where there is one. For [`super::splice::apply`].
-    pub fn splices(&self, rewrite: &mut Rewrite<'_>) -> Vec<Splice> {
+    pub fn splices(&self, rewrite: &mut Rewrite<'_>) -> Vec<Splice<'static>> {
         let mut splices = Vec::new();
         let mut removed = 0usize;
         let mut added = 0usize;
@@ -81,7 +81,7 @@ impl<'a> Endpoints<'a> {
             added = added.saturating_add(with.len());
             splices.push(Splice {
                 at: endpoint.at.clone(),
-                with,
+                with: with.into(),
             });
         }
         if let Some(tag) = &self.tag
@@ -94,7 +94,7 @@ impl<'a> Endpoints<'a> {
                 0,
                 Splice {
                     at: tag.at.clone(),
-                    with,
+                    with: with.into(),
                 },
             );
         }

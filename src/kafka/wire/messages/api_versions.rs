@@ -126,14 +126,14 @@ pub fn cap_max(
     version: i16,
     caps: impl Fn(ApiKey) -> Option<i16>,
 ) -> Result<Option<Vec<u8>>> {
-    let splices: Vec<Splice> = ApiVersionsResponse::read(body, version)?
+    let splices: Vec<Splice<'_>> = ApiVersionsResponse::read(body, version)?
         .apis
         .iter()
         .filter_map(|api| {
             let cap = caps(api.key)?;
             (api.min <= cap && cap < api.max).then(|| Splice {
                 at: api.max_at..api.max_at.saturating_add(2),
-                with: cap.to_be_bytes().to_vec(),
+                with: cap.to_be_bytes().to_vec().into(),
             })
         })
         .collect();
