@@ -162,6 +162,8 @@ struct Index {
     runs: VecDeque<Run>,
     /// Number of the first run.
     first_run: u64,
+    /// Somebody asked for a parent: from then on entries are found by what marks them. A program that only reads never does.
+    asked: bool,
     by_key: Ids,
     by_correlation: Ids,
     by_business: Ids,
@@ -238,6 +240,7 @@ impl Deliveries {
     pub fn parent(&self, target: Target, produced: Produced<'_>, now: Instant) -> Option<Parent> {
         let marks = self.marks(target, produced, now);
         let mut index = self.lock();
+        index.ask();
         index.expire(now, &self.settings);
         let Some((evidence, id)) = index.evidence(&marks, self.settings.window) else {
             index.count_uncertain(&marks);
@@ -403,27 +406,52 @@ impl Index {
     /// Adds to the run that was begun last.
     fn add(&mut self, entry: Entry) {
         let id = behind(&self.entries, self.first);
-        if let Some(key) = entry.key {
-            let shared = self.by_key.add(key, id);
-            let repeated = shared && self.is_repeated(key, &entry);
-            if let Some(shape) = self.shape_of_run(entry.run) {
-                shape.records = shape.records.saturating_add(1);
-                shape.repeats = shape.repeats.saturating_add(u64::from(repeated));
-            }
-            if shared {
-                self.drop_earlier_delivery(key, &entry);
-            }
-        }
-        if let Some(correlation) = entry.correlation_hash {
-            self.by_correlation.add(correlation, id);
-        }
-        for hash in &entry.business {
-            self.by_business.add(*hash, id);
-        }
         self.unsettled_records = self.unsettled_records.saturating_add(1);
         self.entries.push_back(entry);
         if let Some(run) = self.runs.back_mut() {
             run.end = id.saturating_add(1);
+        }
+        if self.asked {
+            self.mark(id);
+        }
+    }
+
+    /// Makes findable what was delivered before the first question.
+    fn ask(&mut self) {
+        if std::mem::replace(&mut self.asked, true) {
+            return;
+        }
+        for id in self.first..behind(&self.entries, self.first) {
+            self.mark(id);
+        }
+    }
+
+    /// Makes an entry findable by what marks it. None of the later ones is yet.
+    fn mark(&mut self, id: u64) {
+        let Some(entry) = self.entry(id) else {
+            return;
+        };
+        let (run, key, correlation) = (entry.run, entry.key, entry.correlation_hash);
+        let business = std::mem::take(&mut entry.business);
+        if let Some(key) = key {
+            let shared = self.by_key.add(key, id);
+            let repeated = shared && self.is_repeated(key, run, id);
+            if let Some(shape) = self.shape_of_run(run) {
+                shape.records = shape.records.saturating_add(1);
+                shape.repeats = shape.repeats.saturating_add(u64::from(repeated));
+            }
+            if shared {
+                self.drop_earlier_delivery(key, id);
+            }
+        }
+        if let Some(correlation) = correlation {
+            self.by_correlation.add(correlation, id);
+        }
+        for hash in &business {
+            self.by_business.add(*hash, id);
+        }
+        if let Some(entry) = self.entry(id) {
+            entry.business = business;
         }
     }
 
@@ -432,27 +460,29 @@ impl Index {
         self.shapes.get_mut(shape)
     }
 
-    fn is_repeated(&self, key: u64, entry: &Entry) -> bool {
-        let topic = self.run_of(entry).map(|run| &run.topic);
-        topic.is_some_and(|topic| self.has_key(key, topic))
-    }
-
-    /// Whether a record of this topic has the key.
-    fn has_key(&self, key: u64, topic: &Name) -> bool {
+    /// Whether another record of the run's topic has the key.
+    fn is_repeated(&self, key: u64, run: u64, id: u64) -> bool {
+        let Some(topic) = self.run(run).map(|run| &run.topic) else {
+            return false;
+        };
         let same = self.by_key.newest(key, CANDIDATES_MAX);
-        same.is_some_and(|mut ids| ids.any(|id| self.topic_of(id) == Some(topic)))
+        same.is_some_and(|mut ids| {
+            ids.any(|other| other != id && self.topic_of(other) == Some(topic))
+        })
     }
 
     /// The same position delivered again is one record, not two candidates.
-    fn drop_earlier_delivery(&mut self, key: u64, again: &Entry) {
-        let Some(run) = self.run_of(again) else {
+    fn drop_earlier_delivery(&mut self, key: u64, again: u64) {
+        let Some((at, run)) = self.peek(again).and_then(|e| Some((e, self.run_of(e)?))) else {
             return;
         };
+        let (offset, number) = (at.offset, at.run);
         let is_it = |id: &u64| {
-            self.peek(*id).is_some_and(|e| {
-                let same = |r: &Run| r.partition == run.partition && r.topic == run.topic;
-                e.offset == again.offset && self.run_of(e).is_some_and(same)
-            })
+            *id != again
+                && self.peek(*id).is_some_and(|e| {
+                    let same = |r: &Run| r.partition == run.partition && r.topic == run.topic;
+                    e.offset == offset && self.run_of(e).is_some_and(same)
+                })
         };
         let same = self.by_key.newest(key, CANDIDATES_MAX);
         let Some(earlier) = same.and_then(|mut same| same.find(is_it)) else {
@@ -473,7 +503,7 @@ impl Index {
         for hash in business {
             self.by_business.remove(hash, earlier);
         }
-        if let Some(shape) = self.shape_of_run(again.run) {
+        if let Some(shape) = self.shape_of_run(number) {
             shape.records = shape.records.saturating_sub(1);
             shape.repeats = shape.repeats.saturating_sub(1);
         }
@@ -487,7 +517,7 @@ impl Index {
         self.first = id.saturating_add(1);
         if let Some(hash) = entry.key {
             let shared = self.by_key.remove(hash, id);
-            let still = shared && self.is_repeated(hash, &entry);
+            let still = shared && self.is_repeated(hash, entry.run, id);
             if let Some(shape) = self.shape_of_run(entry.run) {
                 shape.records = shape.records.saturating_sub(1);
                 shape.repeats = shape.repeats.saturating_sub(u64::from(still));

@@ -87,6 +87,60 @@ impl Program {
     }
 }
 
+/// What a program is given: topic, key, correlation id; again = a position that it was given before.
+#[derive(Clone, Debug)]
+struct Given {
+    topic: usize,
+    key: Option<u8>,
+    correlation: Option<u8>,
+    again: bool,
+}
+
+fn given() -> impl Strategy<Value = Given> {
+    let (key, correlation) = (prop::option::of(0u8..12), prop::option::of(0u8..30));
+    (0usize..2, key, correlation, prop::bool::weighted(0.2)).prop_map(
+        |(topic, key, correlation, again)| Given {
+            topic,
+            key,
+            correlation,
+            again,
+        },
+    )
+}
+
+proptest! {
+    /// A program that asks for the first time finds what one finds that always did.
+    #[test]
+    fn what_was_delivered_before_the_first_question_is_found(all in prop::collection::vec(given(), 1..120)) {
+        let settings = Settings { records_max: 40, ..Settings::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().start_paused(true).enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        let (mut early, mut late) = (Program::new(settings), Program::new(settings));
+        early.sends("out", Some("nobody's"), None);
+        let topics = ["orders", "payments"];
+        let mut before: Vec<(i64, Given)> = Vec::new();
+        for (number, given) in all.iter().enumerate() {
+            let known = before.get(number / 2).filter(|_| given.again).cloned();
+            let (offset, given) = known.unwrap_or((early.next, given.clone()));
+            for program in [&mut early, &mut late] {
+                program.next = program.next.max(offset + 1);
+                let (key, correlation) = (given.key.map(|k| format!("k{k}")), given.correlation.map(|c| format!("c{c}")));
+                program.is_given_again(topics[given.topic], key.as_deref(), correlation.as_deref(), offset);
+            }
+            before.push((offset, given));
+        }
+        for number in 0..30u8 {
+            let (key, correlation) = (format!("k{number}"), format!("c{number}"));
+            let ask = |program: &Program| (
+                program.sends("out", Some(&key), None),
+                program.sends("out", None, Some(&correlation)),
+                program.sends("out", Some(&key), Some(&correlation)),
+            );
+            prop_assert_eq!(ask(&early), ask(&late));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_unique_key_names_the_parent_for_every_topic_it_is_sent_to() {
     let mut program = Program::new(Settings::default());

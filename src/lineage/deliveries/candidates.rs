@@ -25,7 +25,8 @@ impl Deliveries {
         parent: Option<SpanId>,
         now: Instant,
     ) -> Candidates {
-        let index = self.lock();
+        let mut index = self.lock();
+        index.ask();
         let mut found = Candidates::default();
         for (evidence, id) in index.hints(&self.marks(target, produced, now)) {
             let Some(entry) = index.peek(id) else {
