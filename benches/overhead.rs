@@ -117,6 +117,18 @@ impl Added {
     }
 }
 
+fn spec_of(cluster: SocketAddr, mode: &str) -> ThroughlineSpec {
+    ThroughlineSpec::new(&cluster.to_string()).mode(mode)
+}
+
+/// Bytes of answers that a sidecar has passed on.
+fn answered(sidecar: &Throughline) -> f64 {
+    let direction = [("direction", "broker_to_client")];
+    sidecar
+        .metrics()
+        .sum("throughline_proxy_bytes_total", &direction)
+}
+
 struct Bench {
     direct: SocketAddr,
     null: (SocketAddr, Process),
@@ -146,7 +158,7 @@ impl Bench {
                 .any(|l| l.starts_with("listening"))
                 .then_some(())
         });
-        let spec = |mode| ThroughlineSpec::new(&direct.to_string()).mode(mode);
+        let spec = |mode| spec_of(direct, mode);
         Self {
             direct,
             null: (listen, null),
@@ -237,26 +249,7 @@ impl Bench {
                     record_bytes,
                     codec,
                 };
-                for (path, bootstrap, pid) in self.injecting_paths() {
-                    let topic = format!("inject-{path}-{codec}-{record_bytes}-{round}");
-                    volume::create(&bootstrap, &topic, 6);
-                    let what = format!("{codec}, {record_bytes} B");
-                    let before = Usage::of(pid);
-                    let produced = volume::produce(&bootstrap, &topic, load);
-                    let between = Usage::of(pid);
-                    let consumed = volume::consume(&bootstrap, &topic, load);
-                    let after = Usage::of(pid);
-                    let megabytes = megabytes as f64;
-                    let rate = |took: Duration| megabytes / took.as_secs_f64();
-                    table.add(&format!("produce MB/s ({what})"), path, rate(produced));
-                    table.add(&format!("consume MB/s ({what})"), path, rate(consumed));
-                    if pid.is_some() {
-                        let per_gb = |used: f64| used / (2.0 * megabytes / 1_000.0);
-                        let row = |side| format!("CPU s per GB of in+out, {side} ({what})");
-                        table.add(&row("produce"), path, per_gb(between.since(before)));
-                        table.add(&row("consume"), path, per_gb(after.since(between)));
-                    }
-                }
+                self.injection_of(table, round, load);
             }
         }
         let metrics = self.injecting.metrics();
@@ -266,6 +259,96 @@ impl Bench {
         eprintln!(
             "so far {injected} records injected, {skipped} skipped, {missed} delivered batches not indexed"
         );
+    }
+
+    /// One load by every path. The program that reads is another one than that which sends, and has a sidecar of its own: a new one
+    /// each time, for one that has sent nothing is spared the index after a minute.
+    fn injection_of(&self, table: &mut Table, round: usize, load: Load) {
+        let Load {
+            megabytes,
+            record_bytes,
+            codec,
+        } = load;
+        let row = |what: &str| format!("{what} ({codec}, {record_bytes} B)");
+        let rate = |took: Duration| megabytes as f64 / took.as_secs_f64();
+        let mut used = Vec::new();
+        for (path, bootstrap, pid) in self.injecting_paths() {
+            let topic = format!("inject-{path}-{codec}-{record_bytes}-{round}");
+            volume::create(&bootstrap, &topic, 6);
+            let before = Usage::of(pid);
+            let produced = volume::produce(&bootstrap, &topic, load);
+            let sent = Usage::of(pid).since(before);
+            table.add(&row("produce MB/s"), path, rate(produced));
+            if path != "throughline" {
+                let before = Usage::of(pid);
+                let consumed = volume::consume(&bootstrap, &topic, load);
+                let read = Usage::of(pid).since(before);
+                table.add(&row("consume MB/s"), path, rate(consumed));
+                used.extend(pid.map(|_| (path, sent, read)));
+                continue;
+            }
+            let reading = Throughline::start(spec_of(self.direct, "inject"));
+            let (before, passed) = (Usage::of(Some(reading.id())), answered(&reading));
+            let consumed = volume::consume(&reading.bootstrap(), &topic, load);
+            let read = Usage::of(Some(reading.id())).since(before);
+            let passed = answered(&reading) - passed;
+            table.add(&row("consume MB/s"), path, rate(consumed));
+            used.push((path, sent, read));
+            let before = Usage::of(pid);
+            let consumed = volume::consume(&bootstrap, &topic, load);
+            let both = Usage::of(pid).since(before);
+            table.add(
+                &row("consume MB/s, a program that sends too"),
+                path,
+                rate(consumed),
+            );
+            let gigabytes = 2.0 * megabytes as f64 / 1_000.0;
+            for (path, sent, read) in &used {
+                table.add(
+                    &row("CPU s per GB of the client's in+out, produce"),
+                    path,
+                    sent / gigabytes,
+                );
+                table.add(
+                    &row("CPU s per GB of the client's in+out, consume"),
+                    path,
+                    read / gigabytes,
+                );
+            }
+            let consume = "CPU s per GB of the client's in+out, consume, a program that sends too";
+            table.add(&row(consume), path, both / gigabytes);
+            for (path, _, read) in used.iter().filter(|(path, ..)| *path == "null") {
+                table.add(&row(consume), path, read / gigabytes);
+            }
+            if codec == "none" {
+                // What the client wrote, and what the broker has of it.
+                let metrics = self.injecting.metrics();
+                let written =
+                    metrics.sum("throughline_produced_bytes_total", &[("topic", &topic)]) / 1e9;
+                let stored = passed / 1e9;
+                for (path, sent, read) in used.iter().copied() {
+                    let ours = path == "throughline";
+                    let through = if ours {
+                        (written + stored, 2.0 * stored)
+                    } else {
+                        (2.0 * written, 2.0 * written)
+                    };
+                    table.add(
+                        &row("CPU s per GB that passed, produce"),
+                        path,
+                        sent / through.0,
+                    );
+                    table.add(
+                        &row("CPU s per GB that passed, consume"),
+                        path,
+                        read / through.1,
+                    );
+                    let both = if ours { both } else { read };
+                    let consume = "CPU s per GB that passed, consume, a program that sends too";
+                    table.add(&row(consume), path, both / through.1);
+                }
+            }
+        }
     }
 
     fn idle_memory(&self) {
