@@ -183,6 +183,12 @@ impl<'r> Carried<'r> {
         Sent::parse(self.tracestate.member(SENT_MEMBER)?, own)
     }
 
+    /// Whether nothing of a context or a correlation id is there, readable or not.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        !self.is_traced() && !self.has_tracestate && !self.has_correlation
+    }
+
     /// Whether any tracer has been at work: then no context is added, for a second one would contradict the first.
     #[must_use]
     pub fn is_traced(&self) -> bool {

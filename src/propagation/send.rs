@@ -14,10 +14,10 @@ pub const SENT_MEMBER: &str = "tl";
 /// Characters of the value.
 pub(super) const SENT_CHARACTERS: usize = PACKED + OWN_DIGITS;
 /// Those in base64url.
-const PACKED: usize = 20;
+pub(super) const PACKED: usize = 20;
 const BYTES: usize = 15;
 /// Of the record's own span id.
-const OWN_DIGITS: usize = 6;
+pub(super) const OWN_DIGITS: usize = 6;
 /// The layout described above; 1 did not say whose it is.
 const VERSION: u8 = 2;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

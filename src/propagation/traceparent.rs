@@ -7,6 +7,9 @@ use std::fmt;
 
 /// Bytes of version 00.
 const VERSION_00_BYTES: usize = 55;
+/// Where the trace id and the span id stand in version 00.
+pub(super) const TRACE_ID_AT: usize = 3;
+pub(super) const SPAN_ID_AT: usize = 36;
 /// The trace is recorded.
 const SAMPLED: u8 = 0x01;
 /// The right-most 56 bits of the trace id are random (level 2).
@@ -129,8 +132,8 @@ impl Traceparent {
         let mut out = [b'-'; VERSION_00_BYTES];
         let flags = if self.sampled { SAMPLED } else { 0 } | if self.random { RANDOM } else { 0 };
         put_hex(&mut out, 0, &[0]);
-        put_hex(&mut out, 3, &self.trace_id.bytes());
-        put_hex(&mut out, 36, &self.span_id.bytes());
+        put_hex(&mut out, TRACE_ID_AT, &self.trace_id.bytes());
+        put_hex(&mut out, SPAN_ID_AT, &self.span_id.bytes());
         put_hex(&mut out, 53, &[flags]);
         out
     }

@@ -60,21 +60,27 @@ const SPARE_BYTES_MIN: usize = 16 * 1024;
 const SPARE_BYTES_TOTAL: usize = 16 << 20;
 /// Free ones kept.
 const SPARES_MAX: usize = 16;
+/// One that is taken is at most so many times as large as was asked for.
+const SPARE_TIMES_MAX: usize = 4;
 /// One that nobody took for so long is freed.
 const SPARE_LASTS: Duration = Duration::from_secs(2);
 
 impl Spares {
-    /// An empty buffer: the smallest that holds `bytes`, else the largest there is, else one without room.
+    /// An empty buffer: the smallest that holds `bytes`, else the largest there is, else one without room. None that is much too
+    /// large: it may be held for long, and only `bytes` are accounted for.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Spare {
+        let most = bytes.saturating_mul(SPARE_TIMES_MAX).max(CHUNK_BYTES);
         let mut kept = self.lock();
-        let fits = |(buffer, _): &&(Vec<u8>, Instant)| buffer.capacity() >= bytes;
-        let best = kept
-            .free
-            .iter()
-            .filter(fits)
-            .map(|(b, _)| b.capacity())
-            .min();
-        let best = best.or_else(|| kept.free.iter().map(|(b, _)| b.capacity()).max());
+        let free = || {
+            kept.free
+                .iter()
+                .map(|(b, _)| b.capacity())
+                .filter(|c| *c <= most)
+        };
+        let best = free()
+            .filter(|c| *c >= bytes)
+            .min()
+            .or_else(|| free().max());
         let at = best.and_then(|best| kept.free.iter().position(|(b, _)| b.capacity() == best));
         let buffer = at.map(|at| kept.free.swap_remove(at).0);
         Spare {
@@ -179,7 +185,7 @@ mod tests {
         used(&spares, 1 << 20);
         for _ in 0..5 {
             tokio::time::sleep(SPARE_LASTS / 2).await;
-            let mut buffer = spares.take(100_000);
+            let mut buffer = spares.take(300_000);
             assert_eq!((buffer.capacity(), buffer.len()), (1 << 20, 0));
             buffer.push(1);
             assert!(kept(&spares).is_empty());
@@ -203,6 +209,11 @@ mod tests {
         drop(all);
         assert_eq!(spares.take(300_000).capacity(), 1 << 19);
         assert_eq!(spares.take(2 << 20).capacity(), 1 << 20, "else the largest");
+        assert_eq!(
+            spares.take(60_000).capacity(),
+            0,
+            "none that is much too large"
+        );
     }
 
     #[tokio::test]

@@ -583,6 +583,7 @@ impl<'p, P: Iterator<Item = (usize, &'p mut ProducedPart)>> Editor<'_, '_, P> {
             traced: Vec::new(),
             unrecorded: None,
             descent: Vec::new(),
+            bare: None,
         }
     }
 

@@ -15,11 +15,14 @@ use super::{
 };
 use crate::{
     event::{Candidates, Descent, Name, Traced},
-    kafka::wire::{edit::NewHeaders, record::Record},
+    kafka::wire::{
+        edit::{NewHeaders, put_header},
+        record::Record,
+    },
     lineage::{Parent, Target},
     propagation::{
-        Carried, DeadLetter, Evidence, HeaderChoice, IdSource, NewContext, Sampling, Sent, SpanId,
-        Traceparent,
+        Carried, DeadLetter, Evidence, HeaderChoice, IdSource, NewContext, Pattern, Sampling, Sent,
+        SpanId, Traceparent,
     },
 };
 
@@ -44,6 +47,8 @@ pub(super) struct Writer<'w> {
     pub(super) traced: Vec<Traced>,
     pub(super) unrecorded: Option<Box<Traced>>,
     pub(super) descent: Vec<Descent>,
+    /// The headers of a record that carries nothing, comes from nothing known and is not sampled.
+    pub(super) bare: Option<Pattern>,
 }
 
 /// Counts one record under its parent's topic.
@@ -170,9 +175,19 @@ impl Writer<'_> {
             correlation: parent.and_then(|p| p.correlation.as_deref()),
         };
         let names = self.settings.correlation.then_some(&self.settings.names);
-        self.settings
-            .headers
-            .write(&carried, &context, names, |key, value| new.push(key, value));
+        let choice = self.settings.headers;
+        if parent.is_none() && !traceparent.sampled && carried.is_bare() {
+            let pattern = self.bare.get_or_insert_with(|| {
+                Pattern::new(choice, &context, names, |out, key, value| {
+                    put_header(out, key, value);
+                })
+            });
+            new.push_encoded(pattern.count(), |out| {
+                pattern.write(out, traceparent.trace_id, span_id);
+            });
+        } else {
+            choice.write(&carried, &context, names, |key, value| new.push(key, value));
+        }
         let at = self.at;
         self.at = at.saturating_add(1);
         if !carried.is_traced() {

@@ -101,22 +101,34 @@ pub struct NewHeaders {
 impl NewHeaders {
     /// Adds one behind those that are there.
     pub fn push(&mut self, key: &str, value: &[u8]) {
-        let lengths = (i32::try_from(key.len()), i32::try_from(value.len()));
-        let (Ok(key_length), Ok(value_length)) = lengths else {
+        if put_header(&mut self.bytes, key, value).is_none() {
             self.fits = false;
             return;
-        };
-        put_varint(&mut self.bytes, key_length);
-        self.bytes.extend_from_slice(key.as_bytes());
-        put_varint(&mut self.bytes, value_length);
-        self.bytes.extend_from_slice(value);
+        }
         self.count = self.count.saturating_add(1);
+    }
+
+    /// Adds `count` that `write` appends, each as [`put_header`] does.
+    pub fn push_encoded(&mut self, count: i32, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.count = self.count.saturating_add(count);
     }
 
     fn clear(&mut self) {
         self.bytes.clear();
         (self.count, self.fits) = (0, true);
     }
+}
+
+/// Appends a header as it stands in a record; `None` where a length does not fit.
+pub fn put_header(out: &mut Vec<u8>, key: &str, value: &[u8]) -> Option<()> {
+    let key_length = i32::try_from(key.len()).ok()?;
+    let value_length = i32::try_from(value.len()).ok()?;
+    put_varint(out, key_length);
+    out.extend_from_slice(key.as_bytes());
+    put_varint(out, value_length);
+    out.extend_from_slice(value);
+    Some(())
 }
 
 /// The batch with the headers that `add` gives to each record, see [`append_headers_into`].
