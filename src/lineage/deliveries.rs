@@ -16,6 +16,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    chains::Chains,
     fans::Fans,
     ids::Ids,
     parent::{Delivered, Parent, Produced, Target, confidence},
@@ -164,8 +165,8 @@ struct Index {
     first_run: u64,
     /// Somebody asked for a parent: from then on entries are found by what marks them. A program that only reads never does.
     asked: bool,
-    by_key: Ids,
-    by_correlation: Ids,
+    by_key: Chains,
+    by_correlation: Chains,
     by_business: Ids,
     /// Runs not yet settled, by topic and partition, in order of delivery.
     unsettled: HashMap<(Name, i32), VecDeque<u64>>,
@@ -421,6 +422,8 @@ impl Index {
         if std::mem::replace(&mut self.asked, true) {
             return;
         }
+        self.by_key = Chains::starting_at(self.first);
+        self.by_correlation = Chains::starting_at(self.first);
         for id in self.first..behind(&self.entries, self.first) {
             self.mark(id);
         }
@@ -433,8 +436,9 @@ impl Index {
         };
         let (run, key, correlation) = (entry.run, entry.key, entry.correlation_hash);
         let business = std::mem::take(&mut entry.business);
+        let shared = self.by_key.push(key);
+        self.by_correlation.push(correlation);
         if let Some(key) = key {
-            let shared = self.by_key.add(key, id);
             let repeated = shared && self.is_repeated(key, run, id);
             if let Some(shape) = self.shape_of_run(run) {
                 shape.records = shape.records.saturating_add(1);
@@ -443,9 +447,6 @@ impl Index {
             if shared {
                 self.drop_earlier_delivery(key, id);
             }
-        }
-        if let Some(correlation) = correlation {
-            self.by_correlation.add(correlation, id);
         }
         for hash in &business {
             self.by_business.add(*hash, id);
@@ -496,9 +497,9 @@ impl Index {
             std::mem::take(&mut entry.business),
         );
         entry.key = None;
-        self.by_key.remove(key, earlier);
-        if let Some(hash) = correlation {
-            self.by_correlation.remove(hash, earlier);
+        self.by_key.remove(earlier);
+        if correlation.is_some() {
+            self.by_correlation.remove(earlier);
         }
         for hash in business {
             self.by_business.remove(hash, earlier);
@@ -515,16 +516,14 @@ impl Index {
         };
         let id = self.first;
         self.first = id.saturating_add(1);
+        let shared = self.by_key.pop();
+        self.by_correlation.pop();
         if let Some(hash) = entry.key {
-            let shared = self.by_key.remove(hash, id);
             let still = shared && self.is_repeated(hash, entry.run, id);
             if let Some(shape) = self.shape_of_run(entry.run) {
                 shape.records = shape.records.saturating_sub(1);
                 shape.repeats = shape.repeats.saturating_sub(u64::from(still));
             }
-        }
-        if let Some(hash) = entry.correlation_hash {
-            self.by_correlation.remove(hash, id);
         }
         for hash in entry.business {
             self.by_business.remove(hash, id);
@@ -608,12 +607,9 @@ impl Index {
     }
 
     /// The strongest evidence and the one entry it names.
-    fn evidence<'i>(&'i self, sent: &Marks<'_>, window: Duration) -> Option<(Evidence, u64)> {
-        let newest = |ids: &'i Ids, hash| ids.newest(hash, CANDIDATES_MAX);
-        let same_key = sent.key.and_then(|key| newest(&self.by_key, key));
-        let same_correlation = sent
-            .correlation
-            .and_then(|hash| newest(&self.by_correlation, hash));
+    fn evidence(&self, sent: &Marks<'_>, window: Duration) -> Option<(Evidence, u64)> {
+        let same_key = newest(&self.by_key, sent.key);
+        let same_correlation = newest(&self.by_correlation, sent.correlation);
         // What was sent for may be sent for again: only the one that there is, or that has the key as well, is certain.
         let by_correlation = same_correlation.clone().and_then(|ids| {
             self.only(ids.clone())
@@ -631,7 +627,7 @@ impl Index {
             same_correlation.is_none() || self.peek(*id).is_some_and(of)
         };
         let by_business = sent.business.iter().find_map(|hash| {
-            let ids = newest(&self.by_business, *hash)?;
+            let ids = self.by_business.newest(*hash, CANDIDATES_MAX)?;
             let one = self.one(ids.clone().filter(fits), sent, More::Certain);
             // Several records of one business id: the one with the key as well.
             one.or_else(|| {
@@ -732,9 +728,7 @@ impl Index {
     /// A record has the key of one that something was just sent for: one more of it, or something else. It tells how many are
     /// made of each.
     fn count_uncertain(&mut self, sent: &Marks<'_>) {
-        let same_key = sent
-            .key
-            .and_then(|key| self.by_key.newest(key, CANDIDATES_MAX));
+        let same_key = newest(&self.by_key, sent.key);
         let just = same_key.map(|ids| ids.filter(|id| self.is_just_claimed(*id, sent)));
         let Some(id) = just.and_then(|ids| self.only(ids)) else {
             return;
@@ -761,6 +755,11 @@ impl Index {
                 || distinct.saturating_mul(KEY_REPEATS_MAX) >= shape.records
         })
     }
+}
+
+/// The newest of a hash that are looked at.
+fn newest(chains: &Chains, hash: Option<u64>) -> Option<impl Iterator<Item = u64> + Clone + '_> {
+    chains.newest(hash?, CANDIDATES_MAX)
 }
 
 /// Those of the first that are among the second.

@@ -6,6 +6,7 @@
 //! a protocol, or keep a record's bytes: hashes, ids and positions only.
 
 mod business;
+mod chains;
 mod deliveries;
 mod fans;
 mod graph;

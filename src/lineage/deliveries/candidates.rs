@@ -4,10 +4,9 @@
 
 use tokio::time::Instant;
 
-use super::{CANDIDATES_MAX, Deliveries, Index, Marks, Produced, Target, confidence};
+use super::{CANDIDATES_MAX, Deliveries, Index, Marks, Produced, Target, confidence, newest};
 use crate::{
     event::{Candidate, Candidates, Name, Origin},
-    lineage::ids::Ids,
     propagation::{Evidence, SpanId},
 };
 
@@ -62,19 +61,24 @@ impl Deliveries {
 impl Index {
     /// What speaks for an entry that nothing was sent for to this topic yet, strongest first.
     fn hints(&self, sent: &Marks<'_>) -> Vec<(Evidence, u64)> {
-        let same = |ids: &Ids, hash: u64, evidence| -> Vec<(Evidence, u64)> {
-            let all = ids.newest(hash, CANDIDATES_MAX).into_iter().flatten();
-            all.map(|id| (evidence, id)).collect()
-        };
-        let correlation = sent.correlation.into_iter();
-        let key = sent.key.into_iter();
-        let mut all: Vec<_> = correlation
-            .flat_map(|hash| same(&self.by_correlation, hash, Evidence::Header))
-            .collect();
+        let same_correlation = newest(&self.by_correlation, sent.correlation);
+        let same_key = newest(&self.by_key, sent.key);
+        let mut all: Vec<(Evidence, u64)> = Vec::new();
+        all.extend(
+            same_correlation
+                .into_iter()
+                .flatten()
+                .map(|id| (Evidence::Header, id)),
+        );
         for hash in sent.business {
-            all.extend(same(&self.by_business, *hash, Evidence::BusinessId));
+            let same = self.by_business.newest(*hash, CANDIDATES_MAX);
+            all.extend(
+                same.into_iter()
+                    .flatten()
+                    .map(|id| (Evidence::BusinessId, id)),
+            );
         }
-        all.extend(key.flat_map(|hash| same(&self.by_key, hash, Evidence::Key)));
+        all.extend(same_key.into_iter().flatten().map(|id| (Evidence::Key, id)));
         if self.unsettled_records == 1 {
             let mut waiting = self.unsettled.values();
             let run = waiting.find_map(|waiting| waiting.front());
