@@ -118,10 +118,14 @@ impl CorrelationNames {
 
     /// How much a header of this key is preferred: 0 most.
     fn rank(&self, key: &[u8]) -> Option<usize> {
-        self.0
-            .iter()
-            .position(|name| key.eq_ignore_ascii_case(name.as_bytes()))
+        self.0.iter().position(|name| is(key, name))
     }
+}
+
+/// Whether a key is this name, whatever the case; nearly always it is the same.
+fn is(key: &[u8], name: &str) -> bool {
+    let name = name.as_bytes();
+    key.len() == name.len() && (key == name || key.eq_ignore_ascii_case(name))
 }
 
 /// What the headers of one record say.
@@ -151,9 +155,9 @@ impl<'r> Carried<'r> {
         let (mut states, mut state) = (0, Some(Tracestate::default()));
         let mut best = usize::MAX;
         for (key, value) in headers {
-            if key.eq_ignore_ascii_case(TRACEPARENT.as_bytes()) {
+            if is(key, TRACEPARENT) {
                 carried.traceparent = Some(Traceparent::parse(value.unwrap_or_default()));
-            } else if key.eq_ignore_ascii_case(TRACESTATE.as_bytes()) {
+            } else if is(key, TRACESTATE) {
                 carried.has_tracestate = true;
                 if let Some(value) = value.filter(|_| states < TRACESTATE_MEMBERS_MAX) {
                     states = states.saturating_add(1);

@@ -3,6 +3,8 @@
 //! W3C Trace Context level 2, section 3.3. Members keep their order and bytes; ours goes to the front. Must not know what a
 //! member of another tracer means.
 
+use super::SENT_MEMBER;
+
 /// Most members the specification allows.
 pub const TRACESTATE_MEMBERS_MAX: usize = 32;
 /// A list of so many characters is passed on by everyone (section 3.3.1.5).
@@ -30,6 +32,12 @@ impl<'a> Tracestate<'a> {
 
     /// The list with the members of one more header value.
     pub(super) fn and(mut self, value: &'a [u8]) -> Option<Self> {
+        if self.first.is_none()
+            && let Some(sent) = only_ours(value)
+        {
+            self.first = Some((SENT_MEMBER, sent));
+            return Some(self);
+        }
         let mut rest = Some(str::from_utf8(value).ok()?);
         while let Some(list) = rest {
             let member;
@@ -110,6 +118,15 @@ impl<'a> Tracestate<'a> {
     }
 }
 
+/// The value of our member where the list is that and nothing else, as it nearly always is.
+fn only_ours(list: &[u8]) -> Option<&str> {
+    let value = list
+        .strip_prefix(SENT_MEMBER.as_bytes())?
+        .strip_prefix(b"=")?;
+    let value = str::from_utf8(value).ok()?;
+    is_value(value).then_some(value)
+}
+
 /// Without the spaces and tabs around it; nearly never are there any.
 fn trimmed(member: &str) -> &str {
     let is_space = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b' ' | b'\t'));
@@ -157,6 +174,28 @@ mod tests {
 
     fn parse(text: &str) -> Option<Tracestate<'_>> {
         Tracestate::parse([text.as_bytes()])
+    }
+
+    #[test]
+    fn our_member_alone_is_read_as_it_is_among_others() {
+        for list in [
+            "tl=x",
+            "tl= x",
+            "tl=x ",
+            " tl=x",
+            "tl=\tx",
+            "tl=x\t",
+            "tl=",
+            "tl=a=b",
+            "tl=x,tl=y",
+            "tl=x, ",
+            "tl=\u{e4}",
+        ] {
+            let among = format!("z=1,{list}");
+            let among = parse(&among).map(|state| state.member("tl").map(str::to_owned));
+            let alone = parse(list).map(|state| state.member("tl").map(str::to_owned));
+            assert_eq!(alone, among, "{list:?}");
+        }
     }
 
     #[test]
