@@ -129,6 +129,28 @@ fn answered(sidecar: &Throughline) -> f64 {
         .sum("throughline_proxy_bytes_total", &direction)
 }
 
+/// Processor time per GB, of what is sent, of what is read by another program, and by one that sends too (`both`); the null proxy does
+/// not know them apart. `gigabytes` of a path: sent, read.
+fn add_processor_time(
+    table: &mut Table,
+    of: &str,
+    row: &impl Fn(&str) -> String,
+    used: &[(&'static str, f64, f64)],
+    both: f64,
+    gigabytes: impl Fn(&str) -> (f64, f64),
+) {
+    let of = format!("CPU s per GB of {of}");
+    for (path, sent, read) in used.iter().copied() {
+        let through = gigabytes(path);
+        let both = if path == "throughline" { both } else { read };
+        let consume = format!("{of}, consume");
+        table.add(&row(&format!("{of}, produce")), path, sent / through.0);
+        table.add(&row(&consume), path, read / through.1);
+        let consume = format!("{consume}, a program that sends too");
+        table.add(&row(&consume), path, both / through.1);
+    }
+}
+
 struct Bench {
     direct: SocketAddr,
     null: (SocketAddr, Process),
@@ -303,50 +325,19 @@ impl Bench {
                 rate(consumed),
             );
             let gigabytes = 2.0 * megabytes as f64 / 1_000.0;
-            for (path, sent, read) in &used {
-                table.add(
-                    &row("CPU s per GB of the client's in+out, produce"),
-                    path,
-                    sent / gigabytes,
-                );
-                table.add(
-                    &row("CPU s per GB of the client's in+out, consume"),
-                    path,
-                    read / gigabytes,
-                );
-            }
-            let consume = "CPU s per GB of the client's in+out, consume, a program that sends too";
-            table.add(&row(consume), path, both / gigabytes);
-            for (path, _, read) in used.iter().filter(|(path, ..)| *path == "null") {
-                table.add(&row(consume), path, read / gigabytes);
-            }
+            let clients = |_: &str| (gigabytes, gigabytes);
+            add_processor_time(table, "the client's in+out", &row, &used, both, clients);
             if codec == "none" {
                 // What the client wrote, and what the broker has of it.
                 let metrics = self.injecting.metrics();
                 let written =
                     metrics.sum("throughline_produced_bytes_total", &[("topic", &topic)]) / 1e9;
                 let stored = passed / 1e9;
-                for (path, sent, read) in used.iter().copied() {
-                    let ours = path == "throughline";
-                    let through = if ours {
-                        (written + stored, 2.0 * stored)
-                    } else {
-                        (2.0 * written, 2.0 * written)
-                    };
-                    table.add(
-                        &row("CPU s per GB that passed, produce"),
-                        path,
-                        sent / through.0,
-                    );
-                    table.add(
-                        &row("CPU s per GB that passed, consume"),
-                        path,
-                        read / through.1,
-                    );
-                    let both = if ours { both } else { read };
-                    let consume = "CPU s per GB that passed, consume, a program that sends too";
-                    table.add(&row(consume), path, both / through.1);
-                }
+                let through = |path: &str| match path {
+                    "throughline" => (written + stored, 2.0 * stored),
+                    _ => (2.0 * written, 2.0 * written),
+                };
+                add_processor_time(table, "in+out of the proxy", &row, &used, both, through);
             }
         }
     }

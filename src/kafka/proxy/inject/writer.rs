@@ -174,20 +174,7 @@ impl Writer<'_> {
             inherited: parent.and_then(|p| p.inherited.as_deref()),
             correlation: parent.and_then(|p| p.correlation.as_deref()),
         };
-        let names = self.settings.correlation.then_some(&self.settings.names);
-        let choice = self.settings.headers;
-        if parent.is_none() && !traceparent.sampled && carried.is_bare() {
-            let pattern = self.bare.get_or_insert_with(|| {
-                Pattern::new(choice, &context, names, |out, key, value| {
-                    put_header(out, key, value);
-                })
-            });
-            new.push_encoded(pattern.count(), |out| {
-                pattern.write(out, traceparent.trace_id, span_id);
-            });
-        } else {
-            choice.write(&carried, &context, names, |key, value| new.push(key, value));
-        }
+        put(self.settings, &mut self.bare, &carried, &context, new);
         let at = self.at;
         self.at = at.saturating_add(1);
         if !carried.is_traced() {
@@ -210,6 +197,32 @@ impl Writer<'_> {
             report(told, &mut self.traced, &mut self.unrecorded);
         }
     }
+}
+
+/// Writes the headers of one record; `bare` is the pattern of those that carry nothing and come from nothing that is known.
+fn put(
+    settings: &InjectSettings,
+    bare: &mut Option<Pattern>,
+    carried: &Carried<'_>,
+    context: &NewContext<'_>,
+    new: &mut NewHeaders,
+) {
+    let names = settings.correlation.then_some(&settings.names);
+    let ids = context.traceparent;
+    if context.sent.parent.is_some() || ids.sampled || !carried.is_bare() {
+        settings
+            .headers
+            .write(carried, context, names, |key, value| new.push(key, value));
+        return;
+    }
+    let pattern = bare.get_or_insert_with(|| {
+        Pattern::new(settings.headers, context, names, |out, key, value| {
+            put_header(out, key, value);
+        })
+    });
+    new.push_encoded(pattern.count(), |out| {
+        pattern.write(out, ids.trace_id, ids.span_id);
+    });
 }
 
 /// A record whose trace is recorded, or that its program gave up on, or any; `at` behind the first of its batch.
