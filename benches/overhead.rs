@@ -129,6 +129,12 @@ fn answered(sidecar: &Throughline) -> f64 {
         .sum("throughline_proxy_bytes_total", &direction)
 }
 
+/// Delivered batches that were not indexed in time.
+fn unindexed(sidecar: &Throughline) -> f64 {
+    let metrics = sidecar.metrics();
+    metrics.sum("throughline_lineage_unindexed_batches_total", &[])
+}
+
 /// Processor time per GB, of what is sent, of what is read by another program, and by one that sends too (`both`); the null proxy does
 /// not know them apart. `gigabytes` of a path: sent, read.
 fn add_processor_time(
@@ -277,10 +283,7 @@ impl Bench {
         let metrics = self.injecting.metrics();
         let injected = metrics.sum("throughline_injected_records_total", &[]);
         let skipped = metrics.sum("throughline_injection_skipped_total", &[]);
-        let missed = metrics.sum("throughline_lineage_unindexed_batches_total", &[]);
-        eprintln!(
-            "so far {injected} records injected, {skipped} skipped, {missed} delivered batches not indexed"
-        );
+        eprintln!("so far {injected} records injected, {skipped} skipped");
     }
 
     /// One load by every path. The program that reads is another one than that which sends, and has a sidecar of its own: a new one
@@ -317,8 +320,17 @@ impl Bench {
             table.add(&row("consume MB/s"), path, rate(consumed));
             used.push((path, sent, read));
             let before = Usage::of(pid);
+            let late = unindexed(&self.injecting);
             let consumed = volume::consume(&bootstrap, &topic, load);
             let both = Usage::of(pid).since(before);
+            let late = (unindexed(&reading), unindexed(&self.injecting) - late);
+            let what = "delivered batches not indexed, by a program that only reads";
+            eprintln!(
+                "{}: {}, by one that sends too: {}",
+                row(what),
+                late.0,
+                late.1
+            );
             table.add(
                 &row("consume MB/s, a program that sends too"),
                 path,
